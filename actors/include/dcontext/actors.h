@@ -1,0 +1,9 @@
+/* dcontext/actors.h - the actor library, whole. */
+#ifndef DCONTEXT_ACTORS_H
+#define DCONTEXT_ACTORS_H
+
+#include <dcontext/actor.h>
+#include <dcontext/dcontext.h>
+#include <dcontext/system.h>
+
+#endif

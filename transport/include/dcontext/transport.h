@@ -1,0 +1,9 @@
+/* dcontext/transport.h - the transport library, whole. */
+#ifndef DCONTEXT_TRANSPORT_H
+#define DCONTEXT_TRANSPORT_H
+
+#include <dcontext/dcontext.h>
+#include <dcontext/link.h>
+#include <dcontext/stamp.h>
+
+#endif
