@@ -144,6 +144,21 @@ DCTX_EXPORT void dctx_reader_fail(dctx_reader_t *reader, dctx_error_t error);
 DCTX_EXPORT dctx_error_t dctx_reader_error(const dctx_reader_t *reader);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_reader_end(const dctx_reader_t *reader);
 
+/*
+ * Whether the bytes are exactly one well-formed msgpack item. Ask before handing what a peer sent to
+ * msgpack-c: its unpacker reserves the memory that an array or map head claims (16 GiB for five bytes) before it
+ * looks at the elements. After DCTX_OK each claimed element is really there.
+ *
+ * Ownership: the bytes stay the caller's.
+ * Errors: DCTX_ERR_MALFORMED (cut short, bytes left over, or a byte that msgpack does not define);
+ *   DCTX_ERR_LIMIT (arrays and maps nested deeper than max_depth).
+ * Thread-safety: any thread. Allocates nothing.
+ * Limits and units: max_depth counts arrays and maps within each other, empty ones included, a lone scalar
+ *   has 0; 0 stands for 16, and more than 31, where msgpack-c gives up, for 31.
+ */
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_msgpack_check(const void *data, size_t size,
+                                                            unsigned max_depth);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,58 @@
+/*
+ * The envelope of a stamp, `[1, chain, entries, ...]`, walked in place: nothing is allocated, no
+ * length that the input claims is trusted, every limit is checked here.
+ *
+ *     open; next, exactly entry_count times; close.
+ *
+ * The results point into `data` and live as long as it. Any failure is final and has a detail.
+ * Duplicate names and the order of entries are the caller's to look after.
+ */
+#ifndef DCTX_ENVELOPE_H
+#define DCTX_ENVELOPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <dcontext/registry.h>
+
+typedef struct dctx_envelope {
+    size_t entry_count; /* at most limits->entries, and never more than the bytes left could hold */
+
+    /* The chain array, head included. */
+    const uint8_t *chain;
+    size_t chain_size;
+    size_t chain_count;    /* names; the elision mark is not one */
+    size_t chain_mark;     /* how many names come before the mark; 0 if there is none */
+    uint64_t chain_elided; /* 0: no mark */
+    bool chain_canonical;  /* every head in its shortest form: the bytes can be used as they are */
+
+    /* private */
+    const dctx_limits_t *limits;
+    const uint8_t *at;
+    const uint8_t *end;
+    size_t entries_left;
+    size_t elements_left; /* of the outer array, after the entries */
+} dctx_envelope_t;
+
+typedef struct dctx_envelope_entry {
+    const uint8_t *raw; /* the whole entry, as it travels on */
+    size_t raw_size;
+    const char *name; /* 1..key_bytes bytes without control characters; not NUL-terminated */
+    size_t name_size;
+    uint64_t version;    /* of the value's encoding */
+    const uint8_t *body; /* what is in the bin; at most value_bytes */
+    size_t body_size;
+} dctx_envelope_entry_t;
+
+/* DCTX_ERR_MALFORMED, DCTX_ERR_VERSION, DCTX_ERR_LIMIT. */
+dctx_error_t dctx_envelope_open_(dctx_envelope_t *envelope, const dctx_limits_t *limits,
+                                 const void *data, size_t size);
+
+/* DCTX_ERR_MALFORMED, DCTX_ERR_LIMIT; DCTX_ERR_ABSENT (without a detail) past the last entry. */
+dctx_error_t dctx_envelope_next_(dctx_envelope_t *envelope, dctx_envelope_entry_t *ret_entry);
+
+/* After the last entry: what follows must be well-formed elements to the last byte. */
+dctx_error_t dctx_envelope_close_(dctx_envelope_t *envelope);
+
+#endif

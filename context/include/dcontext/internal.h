@@ -1,0 +1,53 @@
+/*
+ * dcontext/internal.h - what the transport and actor libraries need of the context library. Not
+ * API: names here end in an underscore, may change in any release, and are no business of
+ * applications.
+ */
+#ifndef DCONTEXT_INTERNAL_H
+#define DCONTEXT_INTERNAL_H
+
+#include <stddef.h>
+
+#include <dcontext/error.h>
+#include <dcontext/type.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Every allocation of the three libraries goes through these, so that dctx_set_allocator() sees
+ * each one and a test can fail each one. NULL when there is no memory; release takes NULL. A size
+ * of 0 gives a block. */
+DCTX_EXPORT void *dctx_alloc_(size_t size) __attribute__((malloc, alloc_size(1)));
+DCTX_EXPORT void *dctx_calloc_(size_t count, size_t size) __attribute__((malloc, alloc_size(1, 2)));
+DCTX_EXPORT void dctx_release_(void *block);
+DCTX_EXPORT char *dctx_strndup_(const char *data, size_t size); /* size bytes and a NUL */
+
+/* Sets this thread's dctx_error_detail() and returns `error`. Allocates nothing, keeps errno, and
+ * the arguments may point into the present detail, so that a caller can put words in front of it. A
+ * NULL format clears the detail. Control characters of the text become '?'. */
+DCTX_EXPORT dctx_error_t dctx_fail_(dctx_error_t error, const char *format, ...)
+    __attribute__((cold, format(printf, 2, 3)));
+
+/*
+ * Values of any type in memory of the caller, built-in strings and bytes included. These two vary
+ * in size: a stored string is its characters and a NUL, stored bytes are a dctx_bytes_t followed by
+ * what it points to. For every type a pointer to the stored form is what dctx_get() returns.
+ *
+ * To copy: stored_size, allocate, store (which gets that size again). To decode: decoded_size,
+ * allocate, decode. destroy releases what the value owns and leaves the memory to the caller. A
+ * refusal by a user's callback is passed on, its detail is the callback's own.
+ */
+DCTX_EXPORT size_t dctx_type_stored_size_(const dctx_type_t *type, const void *value);
+DCTX_EXPORT dctx_error_t dctx_type_store_(const dctx_type_t *type, void *dst, size_t stored_size,
+                                          const void *value);
+DCTX_EXPORT dctx_error_t dctx_type_decoded_size_(const dctx_type_t *type, const void *data,
+                                                 size_t size, size_t *ret_size);
+DCTX_EXPORT dctx_error_t dctx_type_decode_(const dctx_type_t *type, void *dst, const void *data,
+                                           size_t size);
+DCTX_EXPORT void dctx_type_destroy_(const dctx_type_t *type, void *value);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
