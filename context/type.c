@@ -28,7 +28,7 @@ static dctx_error_t bytes_encode(const void *value, dctx_writer_t *writer)
 dctx_error_t dctx_builtin_view_(int builtin, const void *data, size_t size, dctx_bytes_t *ret_view)
 {
     dctx_reader_t reader;
-    dctx_bytes_t view;
+    dctx_bytes_t view = {0};
     dctx_reader_init(&reader, data, size);
     if (builtin == DCTX_BUILTIN_STRING)
         view = dctx_read_str(&reader);
@@ -62,7 +62,7 @@ static void store_bytes(dctx_bytes_t *dst, const void *data, size_t size)
 
 static dctx_error_t string_decode(void *dst, const void *data, size_t size)
 {
-    dctx_bytes_t view;
+    dctx_bytes_t view = {0};
     dctx_error_t error = dctx_builtin_view_(DCTX_BUILTIN_STRING, data, size, &view);
     if (error == DCTX_OK)
         store_string(dst, view.data, view.size);
@@ -71,7 +71,7 @@ static dctx_error_t string_decode(void *dst, const void *data, size_t size)
 
 static dctx_error_t bytes_decode(void *dst, const void *data, size_t size)
 {
-    dctx_bytes_t view;
+    dctx_bytes_t view = {0};
     dctx_error_t error = dctx_builtin_view_(DCTX_BUILTIN_BYTES, data, size, &view);
     if (error == DCTX_OK)
         store_bytes(dst, view.data, view.size);
@@ -222,7 +222,7 @@ dctx_error_t dctx_type_decoded_size_(const dctx_type_t *type, const void *data, 
         *ret_size = type->size;
         return DCTX_OK;
     }
-    dctx_bytes_t view;
+    dctx_bytes_t view = {0};
     dctx_error_t error = dctx_builtin_view_(type->builtin_, data, size, &view);
     if (error == DCTX_OK)
         *ret_size =
