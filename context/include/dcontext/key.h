@@ -40,7 +40,7 @@ extern "C" {
 
 typedef struct dctx_typed_key {
     dctx_key_options_t options;
-    const dctx_key_t *bound_; /* private: the key it was last found as; written and read atomically */
+    uint64_t bound_; /* private: where it was last found; written and read atomically; 0: nowhere */
 } dctx_typed_key_t;
 
 /*
@@ -184,7 +184,7 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_update(dctx_typed_key_t 
     }
 
 #define DCTX_KEY_OPTIONS_(wire_name, type_, flags_)                                                \
-    {{(wire_name), (type_), (flags_), 0, NULL, NULL, 0, NULL, 0, DCTX_REACH_DOMAIN}, NULL}
+    {{(wire_name), (type_), (flags_), 0, NULL, NULL, 0, NULL, 0, DCTX_REACH_DOMAIN}, 0}
 
 /* One file's key: handle and functions. */
 #define DCTX_KEY_STRING(K, wire_name, flags)                                                       \
@@ -236,6 +236,6 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_update(dctx_typed_key_t 
  * DCTX_DEFINE_KEY_OPTIONS(order, {.name = "order", .type = &order_type, .version = 3, ...}). */
 #define DCTX_DEFINE_KEY(K, wire_name, type, flags)                                                 \
     dctx_typed_key_t K = DCTX_KEY_OPTIONS_(wire_name, type, flags)
-#define DCTX_DEFINE_KEY_OPTIONS(K, ...) dctx_typed_key_t K = {__VA_ARGS__, NULL}
+#define DCTX_DEFINE_KEY_OPTIONS(K, ...) dctx_typed_key_t K = {__VA_ARGS__, 0}
 
 #endif

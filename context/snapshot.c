@@ -1,0 +1,241 @@
+#include "snapshot.h"
+
+#include "alloc.h"
+#include "fail.h"
+#include "thread.h"
+
+/* ---- life --------------------------------------------------------------------------------------
+ */
+
+dctx_snapshot_t *dctx_snapshot_new_(dctx_registry_t *registry)
+{
+    dctx_snapshot_t *snapshot = dctx_alloc_(sizeof(*snapshot));
+    if (snapshot == NULL) {
+        (void)dctx_fail_(DCTX_ERR_NOMEM, "no memory for a snapshot");
+        return NULL;
+    }
+    *snapshot = (dctx_snapshot_t){.registry = registry};
+    dctx_refcount_init(&snapshot->refs, 1);
+    dctx_registry_ref_(registry);
+    return snapshot;
+}
+
+/* Frees a snapshot without references; its one on the registry goes to the caller. */
+static dctx_registry_t *take_apart(dctx_snapshot_t *snapshot, dctx_grave_t *grave)
+{
+    dctx_registry_t *registry = snapshot->registry;
+    for (uint32_t kind = 0; kind < DCTX_KINDS; kind++)
+        dctx_table_drop_(snapshot->table[kind], grave);
+    dctx_stamp_drop_(snapshot->extras, grave);
+    dctx_chain_unref_(snapshot->chain);
+    dctx_release_(snapshot->wire);
+    if (snapshot->broadcast != NULL)
+        dctx_snapshot_drop_(snapshot->broadcast, grave);
+    dctx_release_(snapshot);
+    return registry;
+}
+
+void dctx_snapshot_drop_(dctx_snapshot_t *snapshot, dctx_grave_t *grave)
+{
+    if (dctx_refcount_drop(&snapshot->refs, 1))
+        dctx_registry_unref_(take_apart(snapshot, grave));
+}
+
+dctx_snapshot_t *dctx_snapshot_ref(const dctx_snapshot_t *snapshot)
+{
+    /* Counting is not a change that anyone sees. */
+    dctx_snapshot_t *counted = (dctx_snapshot_t *)(uintptr_t)snapshot;
+    if (counted != NULL)
+        dctx_refcount_add(&counted->refs, 1);
+    return counted;
+}
+
+void dctx_snapshot_unref(dctx_snapshot_t **snapshot_p)
+{
+    if (snapshot_p == NULL || *snapshot_p == NULL)
+        return;
+    dctx_snapshot_t *snapshot = *snapshot_p;
+    *snapshot_p = NULL;
+    if (!dctx_refcount_drop(&snapshot->refs, 1))
+        return;
+    dctx_grave_t grave = {NULL};
+    dctx_registry_t *registry = take_apart(snapshot, &grave);
+    dctx_grave_empty_(&grave);
+    dctx_registry_unref_(registry);
+}
+
+/* ---- taking ------------------------------------------------------------------------------------
+ */
+
+static dctx_error_t make(dctx_thread_t *thread, uint32_t which, dctx_snapshot_t **ret_snapshot)
+{
+    uint32_t kinds = which == DCTX_FORK ? DCTX_KINDS : 1;
+    for (uint32_t kind = 0; kind < kinds; kind++) {
+        dctx_error_t error = dctx_thread_prepare_share_(thread, kind);
+        if (error != DCTX_OK)
+            return error;
+    }
+    dctx_chain_t *chain;
+    dctx_error_t error = dctx_thread_chain_(thread, &chain);
+    if (error != DCTX_OK)
+        return error;
+    dctx_snapshot_t *snapshot = dctx_snapshot_new_(thread->now.registry);
+    if (snapshot == NULL) {
+        dctx_chain_unref_(chain);
+        return DCTX_ERR_NOMEM;
+    }
+    snapshot->chain = chain;
+    snapshot->extras = dctx_stamp_ref_(thread->now.extras);
+    for (uint32_t kind = 0; kind < kinds; kind++)
+        snapshot->table[kind] = dctx_thread_share_(thread, kind);
+    *ret_snapshot = snapshot;
+    return DCTX_OK;
+}
+
+static dctx_error_t take_slow(dctx_thread_t *thread, uint32_t which, dctx_snapshot_t **ret_snapshot)
+{
+    if (!dctx_registry_frozen_(thread->now.registry))
+        return dctx_fail_(DCTX_ERR_NOT_FROZEN, "freeze the registry before taking snapshots");
+    dctx_snapshot_t *snapshot;
+    /* What stands for the whole state says what of it may leave, and keeps that. */
+    dctx_error_t error = which == DCTX_CAPTURE && thread->now.cached[DCTX_FORK] != NULL
+                             ? dctx_snapshot_broadcast(thread->now.cached[DCTX_FORK], &snapshot)
+                             : make(thread, which, &snapshot);
+    if (error != DCTX_OK)
+        return error;
+    thread->now.cached[which] = snapshot;
+    /* The attached one is in the cache without a reference. */
+    *ret_snapshot = snapshot != thread->now.attached ? dctx_snapshot_ref(snapshot) : snapshot;
+    return DCTX_OK;
+}
+
+static inline dctx_error_t take(uint32_t which, dctx_snapshot_t **ret_snapshot)
+{
+    dctx_thread_t *thread = dctx_thread_();
+    if (thread == NULL)
+        return DCTX_ERR_NOMEM;
+    dctx_snapshot_t *cached = thread->now.cached[which];
+    if (__builtin_expect(cached == NULL, 0))
+        return take_slow(thread, which, ret_snapshot);
+    *ret_snapshot = dctx_snapshot_ref(cached);
+    return DCTX_OK;
+}
+
+dctx_error_t dctx_capture(dctx_snapshot_t **ret_snapshot)
+{
+    return take(DCTX_CAPTURE, ret_snapshot);
+}
+
+dctx_error_t dctx_fork(dctx_snapshot_t **ret_snapshot)
+{
+    return take(DCTX_FORK, ret_snapshot);
+}
+
+dctx_error_t dctx_snapshot_empty(dctx_registry_t *registry, dctx_snapshot_t **ret_snapshot)
+{
+    registry = dctx_registry_or_global_(registry);
+    if (registry == NULL)
+        return DCTX_ERR_NOMEM;
+    if (!dctx_registry_frozen_(registry))
+        return dctx_fail_(DCTX_ERR_NOT_FROZEN, "freeze the registry before taking snapshots");
+    dctx_snapshot_t *snapshot = dctx_snapshot_new_(registry);
+    if (snapshot == NULL)
+        return DCTX_ERR_NOMEM;
+    *ret_snapshot = snapshot;
+    return DCTX_OK;
+}
+
+dctx_error_t dctx_snapshot_broadcast(const dctx_snapshot_t *snapshot,
+                                     dctx_snapshot_t **ret_snapshot)
+{
+    if (snapshot == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "no snapshot");
+    if (dctx_snapshot_kind_count_(snapshot, DCTX_KIND_LOCAL) == 0) {
+        *ret_snapshot = dctx_snapshot_ref(snapshot);
+        return DCTX_OK;
+    }
+    dctx_snapshot_t *whole = (dctx_snapshot_t *)(uintptr_t)snapshot;
+    dctx_snapshot_t *known = __atomic_load_n(&whole->broadcast, __ATOMIC_ACQUIRE);
+    if (known == NULL) {
+        dctx_snapshot_t *made = dctx_snapshot_new_(whole->registry);
+        if (made == NULL)
+            return DCTX_ERR_NOMEM;
+        made->table[DCTX_KIND_BROADCAST] = dctx_table_ref_(whole->table[DCTX_KIND_BROADCAST]);
+        made->chain = dctx_chain_ref_(whole->chain);
+        made->extras = dctx_stamp_ref_(whole->extras);
+        if (__atomic_compare_exchange_n(&whole->broadcast, &known, made, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE))
+            known = made;
+        else
+            dctx_snapshot_unref(&made);
+    }
+    *ret_snapshot = dctx_snapshot_ref(known);
+    return DCTX_OK;
+}
+
+/* ---- looking inside ----------------------------------------------------------------------------
+ */
+
+const void *dctx_snapshot_get(const dctx_snapshot_t *snapshot, const dctx_key_t *key)
+{
+    if (snapshot == NULL || key == NULL || key->registry != snapshot->registry)
+        return NULL;
+    const dctx_table_t *table = snapshot->table[key->kind];
+    dctx_value_t *value = table != NULL ? table->slots[key->index] : NULL;
+    return value != NULL ? dctx_value_get_(value) : NULL;
+}
+
+dctx_registry_t *dctx_snapshot_registry(const dctx_snapshot_t *snapshot)
+{
+    return snapshot != NULL ? snapshot->registry : NULL;
+}
+
+bool dctx_snapshot_is_empty(const dctx_snapshot_t *snapshot)
+{
+    return snapshot == NULL || (dctx_snapshot_count(snapshot) == 0 && snapshot->extras == NULL &&
+                                snapshot->chain == NULL);
+}
+
+size_t dctx_snapshot_count(const dctx_snapshot_t *snapshot)
+{
+    return snapshot == NULL ? 0
+                            : dctx_snapshot_kind_count_(snapshot, DCTX_KIND_BROADCAST) +
+                                  dctx_snapshot_kind_count_(snapshot, DCTX_KIND_LOCAL);
+}
+
+size_t dctx_snapshot_unknown_count(const dctx_snapshot_t *snapshot)
+{
+    return snapshot != NULL && snapshot->extras != NULL ? snapshot->extras->extra_count : 0;
+}
+
+dctx_bytes_t dctx_snapshot_unknown_name(const dctx_snapshot_t *snapshot, size_t index)
+{
+    if (index >= dctx_snapshot_unknown_count(snapshot))
+        return (dctx_bytes_t){NULL, 0};
+    return dctx_extra_name_(snapshot->extras, &snapshot->extras->extras[index]);
+}
+
+size_t dctx_snapshot_chain_format(const dctx_snapshot_t *snapshot, char *buffer, size_t size)
+{
+    if (snapshot == NULL) {
+        if (size > 0)
+            buffer[0] = '\0';
+        return 0;
+    }
+    return dctx_chain_format_(snapshot->chain, NULL, 0, &snapshot->registry->limits, buffer, size);
+}
+
+size_t dctx_snapshot_chain_length(const dctx_snapshot_t *snapshot)
+{
+    return snapshot != NULL && snapshot->chain != NULL ? snapshot->chain->count : 0;
+}
+
+uint64_t dctx_snapshot_chain_elided(const dctx_snapshot_t *snapshot)
+{
+    return snapshot != NULL && snapshot->chain != NULL ? snapshot->chain->elided : 0;
+}
+
+dctx_bytes_t dctx_snapshot_chain_name(const dctx_snapshot_t *snapshot, size_t index)
+{
+    return snapshot != NULL ? dctx_chain_name_(snapshot->chain, index) : (dctx_bytes_t){NULL, 0};
+}

@@ -1,0 +1,63 @@
+/*
+ * A stamp: the bytes of a wire form, and in the same allocation the values that lie encoded in them
+ * and the places of those entries that this process does not know. The latter travel on byte for
+ * byte.
+ *
+ * A stamp is an owner of values; a reference on one of them, or on the unknown entries, is one on
+ * it all.
+ */
+#ifndef DCTX_STAMP_H
+#define DCTX_STAMP_H
+
+#include "value.h"
+
+/* An entry passing through, in the stamp's bytes. */
+typedef struct dctx_extra {
+    uint32_t offset;
+    uint32_t size;
+    uint8_t name_at; /* from offset */
+    uint8_t name_size;
+} dctx_extra_t;
+
+typedef struct dctx_stamp {
+    dctx_owner_t owner;
+    uint32_t extra_count;
+    dctx_extra_t *extras; /* in the order of folded names, each name once */
+    uint8_t *bytes;
+    dctx_value_t values[];
+} dctx_stamp_t;
+
+/* With one reference, no values and no extras yet, and `bytes` not filled. NULL: no memory. */
+dctx_stamp_t *dctx_stamp_new_(size_t values, size_t extras, size_t bytes);
+
+static inline dctx_stamp_t *dctx_stamp_of_(const dctx_value_t *value)
+{
+    return (dctx_stamp_t *)value->owner;
+}
+
+static inline dctx_stamp_t *dctx_stamp_ref_(dctx_stamp_t *stamp)
+{
+    if (stamp != NULL)
+        dctx_refcount_add(&stamp->owner.refs, 1);
+    return stamp;
+}
+
+static inline void dctx_stamp_drop_(dctx_stamp_t *stamp, dctx_grave_t *grave)
+{
+    if (stamp != NULL)
+        dctx_owner_drop_(&stamp->owner, 1, grave);
+}
+
+static inline dctx_bytes_t dctx_extra_name_(const dctx_stamp_t *stamp, const dctx_extra_t *extra)
+{
+    return (dctx_bytes_t){stamp->bytes + extra->offset + extra->name_at, extra->name_size};
+}
+
+/* Puts the extras in order. False if two have the same name. */
+bool dctx_stamp_sort_(dctx_stamp_t *stamp);
+
+/* The extras of both, those of `over` in place of those of `under` with the same name. Either may
+ * be NULL. Gives a reference, on one of the two when that is all. DCTX_ERR_NOMEM. */
+dctx_error_t dctx_stamp_merge_(dctx_stamp_t *under, dctx_stamp_t *over, dctx_stamp_t **ret_merged);
+
+#endif

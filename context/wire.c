@@ -1,0 +1,443 @@
+/* Snapshots to and from their wire form, docs/wire.md. */
+#include <string.h>
+
+#include "alloc.h"
+#include "base64.h"
+#include "counters.h"
+#include "envelope.h"
+#include "fail.h"
+#include "fold.h"
+#include "msgpack_head.h"
+#include "name.h"
+#include "snapshot.h"
+#include "type.h"
+
+/* ---- encoding ----------------------------------------------------------------------------------
+ */
+
+/* Strings are most of what is set, and cost less to encode than to keep encoded. */
+static inline bool is_plain_string(const dctx_value_t *value)
+{
+    return !value->owner->stamp && value->key->type->builtin_ == DCTX_BUILTIN_STRING;
+}
+
+static inline size_t str_head_size(size_t size)
+{
+    return size < 32 ? 1 : size < 256 ? 2 : size < 65536 ? 3 : 5;
+}
+
+static inline size_t bin_head_size(size_t size)
+{
+    return size < 256 ? 2 : size < 65536 ? 3 : 5;
+}
+
+static dctx_error_t value_too_big(const dctx_key_t *key, size_t size)
+{
+    return dctx_fail_(DCTX_ERR_LIMIT,
+                      "key '%s': the value's encoding is %zu bytes; value_bytes is %zu", key->name,
+                      size, key->registry->limits.value_bytes);
+}
+
+/* How many bytes the value's entry takes. Encodes it, unless it is a string. */
+static dctx_error_t measure(dctx_value_t *value, size_t *ret_size)
+{
+    const dctx_key_t *key = value->key;
+    if (is_plain_string(value)) {
+        size_t size = strlen(value->data);
+        size += str_head_size(size);
+        if (size > key->registry->limits.value_bytes)
+            return value_too_big(key, size);
+        *ret_size = key->prefix_size + bin_head_size(size) + size;
+        return DCTX_OK;
+    }
+    dctx_bytes_t entry;
+    dctx_error_t error = dctx_value_encode_(value, &entry);
+    if (error == DCTX_OK)
+        *ret_size = entry.size;
+    return error;
+}
+
+/* After measure: cannot fail. */
+static uint8_t *put_value(uint8_t *out, dctx_value_t *value)
+{
+    if (is_plain_string(value)) {
+        const dctx_key_t *key = value->key;
+        size_t size = strlen(value->data);
+        out = (uint8_t *)memcpy(out, key->prefix, key->prefix_size) + key->prefix_size;
+        out += dctx_head_bin_(out, str_head_size(size) + size);
+        out += dctx_head_str_(out, size);
+        return (uint8_t *)memcpy(out, value->data, size) + size;
+    }
+    dctx_bytes_t entry;
+    if (dctx_value_encode_(value, &entry) != DCTX_OK)
+        return out;
+    return (uint8_t *)memcpy(out, entry.data, entry.size) + entry.size;
+}
+
+typedef struct plan {
+    size_t size; /* of all entries */
+    size_t count;
+    size_t largest; /* entry, for the error message */
+    dctx_bytes_t largest_name;
+} plan_t;
+
+static void plan_entry(plan_t *plan, size_t size, const void *name, size_t name_size)
+{
+    plan->size += size;
+    plan->count++;
+    if (size > plan->largest) {
+        plan->largest = size;
+        plan->largest_name = (dctx_bytes_t){name, name_size};
+    }
+}
+
+static dctx_error_t plan_entries(const dctx_snapshot_t *snapshot, plan_t *plan)
+{
+    const dctx_table_t *table = snapshot->table[DCTX_KIND_BROADCAST];
+    for (uint32_t i = 0, left = table != NULL ? table->count : 0; left > 0; i++) {
+        dctx_value_t *value = table->slots[i];
+        if (value == NULL)
+            continue;
+        left--;
+        size_t size = 0;
+        dctx_error_t error = measure(value, &size);
+        if (error != DCTX_OK)
+            return error;
+        plan_entry(plan, size, value->key->name, value->key->name_size);
+    }
+    const dctx_stamp_t *extras = snapshot->extras;
+    for (uint32_t i = 0; extras != NULL && i < extras->extra_count; i++) {
+        dctx_bytes_t name = dctx_extra_name_(extras, &extras->extras[i]);
+        plan_entry(plan, extras->extras[i].size, name.data, name.size);
+    }
+    return DCTX_OK;
+}
+
+static dctx_error_t check_plan(const dctx_limits_t *limits, const plan_t *plan, size_t total)
+{
+    char shown[DCTX_NAME_SHOWN_SIZE];
+    if (plan->count > limits->entries)
+        return dctx_fail_(DCTX_ERR_LIMIT, "the context has %zu entries; entries is %zu",
+                          plan->count, limits->entries);
+    if (total > limits->stamp_bytes)
+        return dctx_fail_(DCTX_ERR_LIMIT,
+                          "the wire form is %zu bytes; stamp_bytes is %zu; the largest entry is "
+                          "that of key '%s' with %zu",
+                          total, limits->stamp_bytes,
+                          dctx_name_show_(plan->largest_name.data, plan->largest_name.size, shown),
+                          plan->largest);
+    return DCTX_OK;
+}
+
+/* Both are in the order of folded names; so is what comes out. */
+static uint8_t *put_entries(uint8_t *out, const dctx_snapshot_t *snapshot)
+{
+    const dctx_table_t *table = snapshot->table[DCTX_KIND_BROADCAST];
+    const dctx_stamp_t *extras = snapshot->extras;
+    const dctx_extra_t *extra = extras != NULL ? extras->extras : NULL;
+    const dctx_extra_t *end = extras != NULL ? extra + extras->extra_count : NULL;
+    for (uint32_t i = 0, left = table != NULL ? table->count : 0; left > 0; i++) {
+        dctx_value_t *value = table->slots[i];
+        if (value == NULL)
+            continue;
+        left--;
+        for (; extra != end; extra++) {
+            dctx_bytes_t name = dctx_extra_name_(extras, extra);
+            if (dctx_fold_compare_(name.data, name.size, value->key->name, value->key->name_size) >
+                0)
+                break;
+            out = (uint8_t *)memcpy(out, extras->bytes + extra->offset, extra->size) + extra->size;
+        }
+        out = put_value(out, value);
+    }
+    for (; extra != end; extra++)
+        out = (uint8_t *)memcpy(out, extras->bytes + extra->offset, extra->size) + extra->size;
+    return out;
+}
+
+static dctx_error_t encode(const dctx_snapshot_t *snapshot, dctx_wire_t **ret_wire)
+{
+    plan_t plan = {0};
+    dctx_error_t error = plan_entries(snapshot, &plan);
+    if (error != DCTX_OK)
+        return error;
+    dctx_bytes_t chain = dctx_chain_wire_(snapshot->chain);
+    uint8_t count_head[DCTX_HEAD_MAX];
+    size_t count_size = dctx_head_array_(count_head, plan.count);
+    size_t total = 2 + chain.size + count_size + plan.size;
+    error = check_plan(&snapshot->registry->limits, &plan, total);
+    if (error != DCTX_OK)
+        return error;
+    dctx_wire_t *wire = dctx_alloc_(sizeof(*wire) + total);
+    if (wire == NULL)
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a wire form of %zu bytes", total);
+    wire->size = total;
+    uint8_t *out = wire->data;
+    *out++ = 0x93;
+    *out++ = 0x01;
+    out = (uint8_t *)memcpy(out, chain.data, chain.size) + chain.size;
+    out = (uint8_t *)memcpy(out, count_head, count_size) + count_size;
+    (void)put_entries(out, snapshot);
+    *ret_wire = wire;
+    return DCTX_OK;
+}
+
+dctx_error_t dctx_snapshot_encode(const dctx_snapshot_t *snapshot, dctx_bytes_t *ret_bytes)
+{
+    if (snapshot == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "no snapshot (NULL)");
+    dctx_snapshot_t *keeper = (dctx_snapshot_t *)(uintptr_t)snapshot;
+    dctx_wire_t *wire = __atomic_load_n(&keeper->wire, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(wire == NULL, 0)) {
+        dctx_wire_t *made = NULL;
+        dctx_error_t error = encode(snapshot, &made);
+        if (error != DCTX_OK) {
+            dctx_count_(DCTX_COUNT_ENCODE_REFUSED);
+            return error;
+        }
+        dctx_count_(DCTX_COUNT_ENCODED);
+        if (__atomic_compare_exchange_n(&keeper->wire, &wire, made, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE))
+            wire = made;
+        else
+            dctx_release_(made);
+    }
+    *ret_bytes = (dctx_bytes_t){wire->data, wire->size};
+    return DCTX_OK;
+}
+
+/* ---- decoding ----------------------------------------------------------------------------------
+ */
+
+/* Below this many entries all the stamp's parts are made for all of them, which is cheaper than
+ * counting. */
+#define FEW_ENTRIES 64
+
+typedef struct decoding {
+    dctx_registry_t *registry;
+    const uint8_t *data;
+    uint32_t next; /* the broadcast key that comes next if entries come in order, as they do */
+    dctx_stamp_t *stamp;
+    dctx_table_t *table;
+    dctx_bytes_t last_extra;
+    bool sorted; /* the extras, so far */
+} decoding_t;
+
+/* The broadcast key that the entry is for, or NULL. */
+static const dctx_key_t *find_key(decoding_t *decoding, const dctx_envelope_entry_t *entry)
+{
+    const dctx_registry_t *registry = decoding->registry;
+    uint32_t next = decoding->next;
+    const dctx_key_t *key = NULL;
+    if (next < registry->kind_count[DCTX_KIND_BROADCAST]) {
+        key = registry->keys[next];
+        if (key->name_size == entry->name_size &&
+            memcmp(key->name, entry->name, entry->name_size) == 0) {
+            decoding->next = next + 1;
+            return key;
+        }
+    }
+    key = dctx_registry_lookup_(registry, entry->name, entry->name_size);
+    if (key == NULL || key->kind != DCTX_KIND_BROADCAST)
+        return NULL;
+    decoding->next = key->index + 1;
+    return key;
+}
+
+static dctx_error_t twice(const dctx_envelope_entry_t *entry)
+{
+    char shown[DCTX_NAME_SHOWN_SIZE];
+    return dctx_fail_(DCTX_ERR_MALFORMED, "key '%s' stands twice",
+                      dctx_name_show_(entry->name, entry->name_size, shown));
+}
+
+static dctx_error_t take_value(decoding_t *decoding, const dctx_key_t *key,
+                               const dctx_envelope_entry_t *entry)
+{
+    if (decoding->table == NULL) {
+        decoding->table = dctx_table_new_(decoding->registry->kind_count[DCTX_KIND_BROADCAST]);
+        if (decoding->table == NULL)
+            return DCTX_ERR_NOMEM;
+        dctx_table_blank_(decoding->table);
+    }
+    if (decoding->table->slots[key->index] != NULL)
+        return twice(entry);
+    dctx_stamp_t *stamp = decoding->stamp;
+    dctx_value_t *value = &stamp->values[stamp->owner.count++];
+    value->owner = &stamp->owner;
+    value->key = key;
+    value->data = NULL;
+    value->wire.raw.offset = (uint32_t)(entry->raw - decoding->data);
+    value->wire.raw.size = (uint32_t)entry->raw_size;
+    decoding->table->slots[key->index] = value;
+    decoding->table->count++;
+    return DCTX_OK;
+}
+
+static dctx_error_t take_extra(decoding_t *decoding, const dctx_envelope_entry_t *entry)
+{
+    dctx_stamp_t *stamp = decoding->stamp;
+    stamp->extras[stamp->extra_count++] = (dctx_extra_t){
+        .offset = (uint32_t)(entry->raw - decoding->data),
+        .size = (uint32_t)entry->raw_size,
+        .name_at = (uint8_t)((const uint8_t *)entry->name - entry->raw),
+        .name_size = (uint8_t)entry->name_size,
+    };
+    if (decoding->sorted && decoding->last_extra.data != NULL) {
+        int order = dctx_fold_compare_(decoding->last_extra.data, decoding->last_extra.size,
+                                       entry->name, entry->name_size);
+        if (order == 0)
+            return twice(entry);
+        decoding->sorted = order < 0;
+    }
+    decoding->last_extra = (dctx_bytes_t){entry->name, entry->name_size};
+    return DCTX_OK;
+}
+
+/* How many of the entries are for known keys. Walks a copy of the envelope; what is wrong in it
+ * will be found when it is walked again. */
+static size_t count_known(decoding_t *decoding, dctx_envelope_t envelope)
+{
+    dctx_envelope_entry_t entry;
+    size_t known = 0;
+    while (dctx_envelope_next_(&envelope, &entry) == DCTX_OK)
+        known += find_key(decoding, &entry) != NULL;
+    decoding->next = 0;
+    return known;
+}
+
+static dctx_error_t decode_entries(decoding_t *decoding, dctx_envelope_t *envelope, size_t size)
+{
+    size_t count = envelope->entry_count;
+    if (count == 0)
+        return dctx_envelope_close_(envelope);
+    size_t known = count;
+    size_t unknown = count;
+    if (count > FEW_ENTRIES) {
+        known = count_known(decoding, *envelope);
+        unknown = count - known;
+    }
+    decoding->stamp = dctx_stamp_new_(known, unknown, size);
+    if (decoding->stamp == NULL)
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a stamp of %zu bytes", size);
+    dctx_error_t error = DCTX_OK;
+    for (size_t i = 0; i < count && error == DCTX_OK; i++) {
+        dctx_envelope_entry_t entry;
+        error = dctx_envelope_next_(envelope, &entry);
+        if (error != DCTX_OK)
+            break;
+        const dctx_key_t *key = find_key(decoding, &entry);
+        error = key != NULL ? take_value(decoding, key, &entry) : take_extra(decoding, &entry);
+    }
+    if (error == DCTX_OK)
+        error = dctx_envelope_close_(envelope);
+    if (error != DCTX_OK)
+        return error;
+    memcpy(decoding->stamp->bytes, decoding->data, size);
+    if (!decoding->sorted && !dctx_stamp_sort_(decoding->stamp))
+        return dctx_fail_(DCTX_ERR_MALFORMED, "a key stands twice");
+    return DCTX_OK;
+}
+
+static dctx_error_t decode(dctx_registry_t *registry, const void *data, size_t size,
+                           decoding_t *decoding, dctx_snapshot_t **ret_snapshot)
+{
+    dctx_envelope_t envelope;
+    dctx_error_t error = dctx_envelope_open_(&envelope, &registry->limits, data, size);
+    if (error == DCTX_OK)
+        error = decode_entries(decoding, &envelope, size);
+    dctx_chain_t *chain = NULL;
+    if (error == DCTX_OK)
+        error = dctx_chain_from_envelope_(&envelope, &chain);
+    if (error != DCTX_OK)
+        return error;
+    dctx_snapshot_t *snapshot = dctx_snapshot_new_(registry);
+    if (snapshot == NULL) {
+        dctx_chain_unref_(chain);
+        return DCTX_ERR_NOMEM;
+    }
+    snapshot->chain = chain;
+    *ret_snapshot = snapshot;
+    return DCTX_OK;
+}
+
+dctx_error_t dctx_snapshot_decode(dctx_registry_t *registry, const void *data, size_t size,
+                                  dctx_snapshot_t **ret_snapshot)
+{
+    registry = dctx_registry_or_global_(registry);
+    if (registry == NULL)
+        return DCTX_ERR_NOMEM;
+    if (!dctx_registry_frozen_(registry))
+        return dctx_fail_(DCTX_ERR_NOT_FROZEN, "freeze the registry before decoding");
+    if (data == NULL)
+        return dctx_fail_(DCTX_ERR_MALFORMED, "no bytes (NULL)");
+    decoding_t decoding = {.registry = registry, .data = data, .sorted = true};
+    dctx_snapshot_t *snapshot;
+    dctx_error_t error = decode(registry, data, size, &decoding, &snapshot);
+    dctx_stamp_t *stamp = decoding.stamp;
+    if (error != DCTX_OK) {
+        /* Nothing was decoded yet, so there is nothing to destroy. */
+        dctx_table_free_(decoding.table);
+        dctx_release_(stamp);
+        dctx_count_(DCTX_COUNT_DECODE_REFUSED);
+        return error;
+    }
+    dctx_count_(DCTX_COUNT_DECODED);
+    if (stamp != NULL) {
+        /* A reference for each value, and one for the extras. */
+        dctx_refcount_init(&stamp->owner.refs, stamp->owner.count + (stamp->extra_count > 0));
+        snapshot->table[DCTX_KIND_BROADCAST] = decoding.table;
+        snapshot->extras = stamp->extra_count > 0 ? stamp : NULL;
+    }
+    *ret_snapshot = snapshot;
+    return DCTX_OK;
+}
+
+/* ---- as text -----------------------------------------------------------------------------------
+ */
+
+dctx_error_t dctx_snapshot_to_base64(const dctx_snapshot_t *snapshot, dctx_base64_t form,
+                                     char **ret_text)
+{
+    if (form != DCTX_BASE64 && form != DCTX_BASE64_URL)
+        return dctx_fail_(DCTX_ERR_INVALID, "there is no base64 form %d", (int)form);
+    dctx_bytes_t bytes;
+    dctx_error_t error = dctx_snapshot_encode(snapshot, &bytes);
+    if (error != DCTX_OK)
+        return error;
+    char *text = dctx_alloc_(dctx_base64_length_(form, bytes.size) + 1);
+    if (text == NULL)
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a text of %zu bytes", bytes.size);
+    dctx_base64_encode_(form, bytes.data, bytes.size, text);
+    *ret_text = text;
+    return DCTX_OK;
+}
+
+dctx_error_t dctx_snapshot_from_base64(dctx_registry_t *registry, const char *text, size_t length,
+                                       dctx_snapshot_t **ret_snapshot)
+{
+    registry = dctx_registry_or_global_(registry);
+    if (registry == NULL)
+        return DCTX_ERR_NOMEM;
+    if (text == NULL)
+        return dctx_fail_(DCTX_ERR_MALFORMED, "no text (NULL)");
+    /* Before anything is allocated for it: no text longer than this can be a stamp within the
+     * limit. */
+    size_t bound = dctx_base64_bound_(length);
+    if (bound > registry->limits.stamp_bytes + 4) {
+        dctx_count_(DCTX_COUNT_DECODE_REFUSED);
+        return dctx_fail_(DCTX_ERR_LIMIT, "the text stands for about %zu bytes; stamp_bytes is %zu",
+                          bound, registry->limits.stamp_bytes);
+    }
+    uint8_t *data = dctx_alloc_(bound);
+    if (data == NULL)
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a text of %zu bytes", length);
+    size_t size;
+    dctx_error_t error = dctx_base64_decode_(text, length, data, &size);
+    if (error == DCTX_OK)
+        error = dctx_snapshot_decode(registry, data, size, ret_snapshot);
+    else
+        dctx_count_(DCTX_COUNT_DECODE_REFUSED);
+    dctx_release_(data);
+    return error;
+}
