@@ -39,21 +39,21 @@ void dctx_base64_encode_(dctx_base64_t form, const void *data, size_t size, char
     *out = '\0';
 }
 
+/* What the characters from '+' to 'z' stand for, in either alphabet. */
 #define NO_DIGIT 64
+static const uint8_t digits_from_plus[80] = {
+    /* clang-format off */
+    62, 64, 62, 64, 63, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 64, 64, 64, 64, 64,
+    64, 64,  0,  1,  2,  3,  4,  5,  6,  7,  8,  9, 10, 11, 12, 13, 14, 15, 16, 17,
+    18, 19, 20, 21, 22, 23, 24, 25, 64, 64, 64, 64, 63, 64, 26, 27, 28, 29, 30, 31,
+    32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51,
+    /* clang-format on */
+};
 
 static uint32_t digit(char c)
 {
-    if (c >= 'A' && c <= 'Z')
-        return (uint32_t)(c - 'A');
-    if (c >= 'a' && c <= 'z')
-        return (uint32_t)(c - 'a' + 26);
-    if (c >= '0' && c <= '9')
-        return (uint32_t)(c - '0' + 52);
-    if (c == '+' || c == '-')
-        return 62;
-    if (c == '/' || c == '_')
-        return 63;
-    return NO_DIGIT;
+    unsigned index = (unsigned)(unsigned char)c - '+';
+    return index < sizeof(digits_from_plus) ? digits_from_plus[index] : NO_DIGIT;
 }
 
 dctx_error_t dctx_base64_decode_(const char *text, size_t length, void *data, size_t *ret_size)

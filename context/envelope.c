@@ -49,14 +49,12 @@ static dctx_error_t skip(dctx_envelope_t *envelope, const char *where)
 /* ---- the chain ---------------------------------------------------------------------------------
  */
 
-static dctx_error_t scan_chain_item(dctx_envelope_t *envelope)
+__attribute__((noinline)) static dctx_error_t scan_chain_item(dctx_envelope_t *envelope)
 {
     size_t limit = envelope->limits->name_bytes;
     const uint8_t *at = envelope->at;
     dctx_head_t head;
-    if (at < envelope->end && (*at & 0xe0) == 0xa0)
-        head = (dctx_head_t){DCTX_ITEM_STR, false, true, 1, *at & 0x1f};
-    else if (!dctx_head_read_(at, envelope->end, &head))
+    if (!dctx_head_read_(at, envelope->end, &head))
         return cut_short("the chain");
     envelope->chain_canonical &= head.canonical;
     envelope->at = at += head.size;
@@ -101,6 +99,17 @@ static dctx_error_t scan_chain(dctx_envelope_t *envelope)
         return error;
     envelope->chain_canonical = head.canonical;
     for (uint64_t i = 0; i < head.value; i++) {
+        /* The usual name, under 32 bytes; all else, and every failure, is scan_chain_item()'s. */
+        const uint8_t *at = envelope->at;
+        size_t size = at < envelope->end ? *at & 0x1f : 0;
+        if (size > 0 && (*at & 0xe0) == 0xa0 && size < bytes_left(envelope) &&
+            size <= envelope->limits->name_bytes &&
+            envelope->chain_count < envelope->limits->chain_names &&
+            dctx_name_is_clean_(at + 1, size)) {
+            envelope->chain_count++;
+            envelope->at = at + 1 + size;
+            continue;
+        }
         error = scan_chain_item(envelope);
         if (error != DCTX_OK)
             return error;
@@ -135,8 +144,14 @@ dctx_error_t dctx_envelope_open_(dctx_envelope_t *envelope, const dctx_limits_t 
                           size, limits->stamp_bytes);
     if (size == 0)
         return dctx_fail_(DCTX_ERR_MALFORMED, "the stamp has no bytes");
-    *envelope =
-        (dctx_envelope_t){.limits = limits, .at = data, .end = (const uint8_t *)data + size};
+    /* One by one: for a whole struct gcc uses an instruction that is slower than the rest of this
+     * function. */
+    envelope->limits = limits;
+    envelope->at = data;
+    envelope->end = envelope->at + size;
+    envelope->chain_count = 0;
+    envelope->chain_mark = 0;
+    envelope->chain_elided = 0;
 
     dctx_head_t outer, entries;
     dctx_error_t error = take_array(envelope, "the beginning", &outer);
@@ -183,9 +198,10 @@ static dctx_error_t entry_too_long(const dctx_envelope_entry_t *entry, const cha
                       limit);
 }
 
-/* Any entry the format allows. */
-static dctx_error_t scan_entry(dctx_envelope_t *envelope, dctx_envelope_entry_t *ret_entry)
+dctx_error_t dctx_envelope_any_(dctx_envelope_t *envelope, dctx_envelope_entry_t *ret_entry)
 {
+    if (envelope->entries_left == 0)
+        return DCTX_ERR_ABSENT;
     const dctx_limits_t *limits = envelope->limits;
     dctx_envelope_entry_t entry = {.raw = envelope->at};
     dctx_head_t outer, head;
@@ -239,51 +255,8 @@ static dctx_error_t scan_entry(dctx_envelope_t *envelope, dctx_envelope_entry_t 
             return error;
     }
     entry.raw_size = (size_t)(envelope->at - entry.raw);
-    *ret_entry = entry;
-    return DCTX_OK;
-}
-
-/* The entry that nearly every entry is: three elements, a key under 32 bytes, a version under 128,
- * a value under 256. False leaves everything to scan_entry(), failures and their words too. */
-static inline bool scan_usual_entry(dctx_envelope_t *envelope, dctx_envelope_entry_t *ret_entry)
-{
-    const uint8_t *at = envelope->at;
-    size_t left = bytes_left(envelope);
-    if (left < 6 || at[0] != 0x93 || (at[1] & 0xe0) != 0xa0)
-        return false;
-    size_t name_size = at[1] & 0x1f;
-    if (left < name_size + 5)
-        return false;
-    const uint8_t *name = at + 2;
-    const uint8_t *rest = name + name_size;
-    if (rest[0] >= 0x80 || rest[1] != 0xc4)
-        return false;
-    size_t body_size = rest[2];
-    size_t raw_size = name_size + 5 + body_size;
-    if (left < raw_size || name_size == 0 || name_size > envelope->limits->key_bytes ||
-        body_size > envelope->limits->value_bytes || !dctx_name_is_clean_(name, name_size))
-        return false;
-    *ret_entry = (dctx_envelope_entry_t){.raw = at,
-                                         .raw_size = raw_size,
-                                         .name = (const char *)name,
-                                         .name_size = name_size,
-                                         .version = rest[0],
-                                         .body = rest + 3,
-                                         .body_size = body_size};
-    envelope->at = at + raw_size;
-    return true;
-}
-
-dctx_error_t dctx_envelope_next_(dctx_envelope_t *envelope, dctx_envelope_entry_t *ret_entry)
-{
-    if (envelope->entries_left == 0)
-        return DCTX_ERR_ABSENT;
-    if (!scan_usual_entry(envelope, ret_entry)) {
-        dctx_error_t error = scan_entry(envelope, ret_entry);
-        if (error != DCTX_OK)
-            return error;
-    }
     envelope->entries_left--;
+    *ret_entry = entry;
     return DCTX_OK;
 }
 

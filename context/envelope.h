@@ -16,6 +16,8 @@
 
 #include <dcontext/registry.h>
 
+#include "name.h"
+
 typedef struct dctx_envelope {
     size_t entry_count; /* at most limits->entries, and never more than the bytes left could hold */
 
@@ -49,8 +51,47 @@ typedef struct dctx_envelope_entry {
 dctx_error_t dctx_envelope_open_(dctx_envelope_t *envelope, const dctx_limits_t *limits,
                                  const void *data, size_t size);
 
-/* DCTX_ERR_MALFORMED, DCTX_ERR_LIMIT; DCTX_ERR_ABSENT (without a detail) past the last entry. */
-dctx_error_t dctx_envelope_next_(dctx_envelope_t *envelope, dctx_envelope_entry_t *ret_entry);
+/* The next entry, in any form that the format allows: what dctx_envelope_next_() falls back on. */
+dctx_error_t dctx_envelope_any_(dctx_envelope_t *envelope, dctx_envelope_entry_t *ret_entry);
+
+/*
+ * The next entry. DCTX_ERR_MALFORMED, DCTX_ERR_LIMIT; DCTX_ERR_ABSENT (without a detail) past the
+ * last.
+ *
+ * In line is what nearly every entry is: three elements, a key under 32 bytes, a version under 128,
+ * a value under 256 bytes. Anything that is not that is left to dctx_envelope_any_(), every failure
+ * and its words too.
+ */
+static inline dctx_error_t dctx_envelope_next_(dctx_envelope_t *envelope,
+                                               dctx_envelope_entry_t *ret_entry)
+{
+    const uint8_t *at = envelope->at;
+    size_t left = (size_t)(envelope->end - at);
+    if (envelope->entries_left == 0 || left < 6 || at[0] != 0x93 || (at[1] & 0xe0) != 0xa0)
+        return dctx_envelope_any_(envelope, ret_entry);
+    size_t name_size = at[1] & 0x1f;
+    if (left < name_size + 5)
+        return dctx_envelope_any_(envelope, ret_entry);
+    const uint8_t *name = at + 2;
+    const uint8_t *rest = name + name_size;
+    if (rest[0] >= 0x80 || rest[1] != 0xc4)
+        return dctx_envelope_any_(envelope, ret_entry);
+    size_t body_size = rest[2];
+    size_t raw_size = name_size + 5 + body_size;
+    if (left < raw_size || name_size == 0 || name_size > envelope->limits->key_bytes ||
+        body_size > envelope->limits->value_bytes || !dctx_name_is_clean_(name, name_size))
+        return dctx_envelope_any_(envelope, ret_entry);
+    envelope->at = at + raw_size;
+    envelope->entries_left--;
+    ret_entry->raw = at;
+    ret_entry->raw_size = raw_size;
+    ret_entry->name = (const char *)name;
+    ret_entry->name_size = name_size;
+    ret_entry->version = rest[0];
+    ret_entry->body = rest + 3;
+    ret_entry->body_size = body_size;
+    return DCTX_OK;
+}
 
 /* After the last entry: what follows must be well-formed elements to the last byte. */
 dctx_error_t dctx_envelope_close_(dctx_envelope_t *envelope);

@@ -67,50 +67,30 @@ static bool is_shortest(uint8_t tag, const dctx_head_t *head, unsigned bytes)
     }
 }
 
-bool dctx_head_read_(const uint8_t *at, const uint8_t *end, dctx_head_t *ret_head)
+bool dctx_head_read_long_(const uint8_t *at, const uint8_t *end, dctx_head_t *ret_head)
 {
-    if (at >= end)
-        return false;
     uint8_t tag = *at;
-    dctx_head_t head = {.size = 1, .canonical = true};
-    if (tag < 0x80) {
-        head.item = DCTX_ITEM_INT;
-        head.value = tag;
-    } else if (tag < 0x90) {
-        head.item = DCTX_ITEM_MAP;
-        head.value = tag & 0x0f;
-    } else if (tag < 0xa0) {
-        head.item = DCTX_ITEM_ARRAY;
-        head.value = tag & 0x0f;
-    } else if (tag < 0xc0) {
-        head.item = DCTX_ITEM_STR;
-        head.value = tag & 0x1f;
-    } else if (tag >= 0xe0) {
-        head.item = DCTX_ITEM_INT;
-        head.negative = true;
-        head.value = (uint64_t)(int64_t)(int8_t)tag;
-    } else {
-        form_t form = forms[tag - 0xc0];
-        if (form.item == DCTX_ITEM_END || (size_t)(end - at) < 1u + form.bytes)
+    form_t form = forms[tag - 0xc0];
+    if (form.item == DCTX_ITEM_END || (size_t)(end - at) < 1u + form.bytes)
+        return false;
+    dctx_head_t head = {.item = (dctx_item_t)form.item,
+                        .size = (uint8_t)(1 + form.bytes),
+                        .value = read_big(at + 1, form.bytes),
+                        .canonical = true};
+    if (tag >= 0xd0 && tag <= 0xd3) {
+        head.value = (uint64_t)sign_extend(head.value, form.bytes);
+        head.negative = (int64_t)head.value < 0;
+    } else if (form.item == DCTX_ITEM_BOOL) {
+        head.value = tag & 1;
+    } else if (form.item == DCTX_ITEM_EXT) { /* one more byte: the kind of extension */
+        if (form.bytes == 0)
+            head.value = UINT64_C(1) << (tag - 0xd4);
+        head.size++;
+        if ((size_t)(end - at) < head.size)
             return false;
-        head.item = (dctx_item_t)form.item;
-        head.size = (uint8_t)(1 + form.bytes);
-        head.value = read_big(at + 1, form.bytes);
-        if (tag >= 0xd0 && tag <= 0xd3) {
-            head.value = (uint64_t)sign_extend(head.value, form.bytes);
-            head.negative = (int64_t)head.value < 0;
-        } else if (form.item == DCTX_ITEM_BOOL) {
-            head.value = tag & 1;
-        } else if (form.item == DCTX_ITEM_EXT) { /* one more byte: the kind of extension */
-            if (form.bytes == 0)
-                head.value = UINT64_C(1) << (tag - 0xd4);
-            head.size++;
-            if ((size_t)(end - at) < head.size)
-                return false;
-        }
-        if (form.bytes > 0)
-            head.canonical = is_shortest(tag, &head, form.bytes);
     }
+    if (form.bytes > 0)
+        head.canonical = is_shortest(tag, &head, form.bytes);
     *ret_head = head;
     return true;
 }

@@ -11,34 +11,37 @@
 #define DCTX_KEY_BYTES_MAX  128
 #define DCTX_NAME_BYTES_MAX 64
 
-/* Nonzero if one of the eight bytes is a control character (below 0x20, or 0x7f). */
+/* Eight bytes at once: the high bit of a byte of the result is set just if that byte is a control
+ * character (below 0x20, or 0x7f). On the lower seven bits, which no carry leaves, adding 1 sets
+ * the high bit for 0x7f only, and adding 0x60 for all from 0x20 up. The other bits of the result
+ * mean nothing. */
 static inline uint64_t dctx_name_controls8_(uint64_t x)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t del = x ^ (ones * 0x7f);
-    return (((x - ones * 0x20) & ~x) | ((del - ones) & ~del)) & (ones * 0x80);
+    uint64_t low = x & (ones * 0x7f);
+    return ((low + ones) | ~(low + ones * 0x60)) & ~x;
 }
 
 /* True if the name has no control character. Says nothing of its length; "" is clean. */
 static inline bool dctx_name_is_clean_(const void *name, size_t size)
 {
+    const uint64_t high = UINT64_C(0x8080808080808080);
     const uint8_t *p = name;
-    uint64_t word;
+    uint64_t word, last;
     if (size >= 8) {
-        uint64_t bad = 0;
-        size_t i = 0;
-        for (; i + 8 <= size; i += 8) {
+        memcpy(&last, p + size - 8, 8); /* overlaps what the words before it cover */
+        uint64_t bad = dctx_name_controls8_(last);
+        for (size_t i = 0; i + 8 < size; i += 8) {
             memcpy(&word, p + i, 8);
             bad |= dctx_name_controls8_(word);
         }
-        memcpy(&word, p + size - 8, 8); /* the rest, overlapping what was seen */
-        return (bad | dctx_name_controls8_(word)) == 0;
+        return (bad & high) == 0;
     }
     if (size >= 4) {
-        uint32_t head, tail;
-        memcpy(&head, p, 4);
-        memcpy(&tail, p + size - 4, 4);
-        return dctx_name_controls8_((uint64_t)head << 32 | tail) == 0;
+        uint32_t first4, last4;
+        memcpy(&first4, p, 4);
+        memcpy(&last4, p + size - 4, 4);
+        return (dctx_name_controls8_((uint64_t)first4 << 32 | last4) & high) == 0;
     }
     for (size_t i = 0; i < size; i++)
         if (p[i] < 0x20 || p[i] == 0x7f)

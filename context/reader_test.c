@@ -79,7 +79,7 @@ Test(reader, integers_of_any_width)
     for (int i = 1; i <= 8; i++) {
         dctx_reader_t copy = reader;
         cr_assert_eq(dctx_read_int(&reader), i);
-        cr_assert_eq(dctx_read_uint(&copy), i);
+        cr_assert_eq(dctx_read_uint(&copy), (uint64_t)i);
     }
     cr_assert_eq(dctx_reader_end(&reader), DCTX_OK);
     READ("\xff\xd0\xff\xd1\xff\xff\xd2\xff\xff\xff\xff\xd3\xff\xff\xff\xff\xff\xff\xff\xff");
@@ -314,15 +314,22 @@ Test(msgpack_check, what_it_passes_at_full_depth_msgpack_c_can_read)
     msgpack_unpacked_destroy(&unpacked);
 }
 
-/* Every three-byte text: what the check passes, msgpack-c reads to the end; what msgpack-c reads to
- * the end, the check passes. */
+/* Any two bytes followed by one of each kind: the check and msgpack-c call the same texts one whole
+ * item. */
 Test(msgpack_check, agrees_with_msgpack_c, .timeout = 60)
 {
+    static const uint8_t kinds[] = {0x00, 0x01, 0x7f, 0x80, 0x81, 0x90, 0x91, 0xa0, 0xa1, 0xc0,
+                                    0xc1, 0xc2, 0xc4, 0xc7, 0xca, 0xcc, 0xd4, 0xd9, 0xdc, 0xff};
     msgpack_unpacked unpacked;
     msgpack_unpacked_init(&unpacked);
     unsigned accepted = 0;
-    for (unsigned n = 0; n < 1u << 24; n += n % 256 < 0xf ? 1 : 7) {
-        uint8_t bytes[3] = {(uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
+    for (unsigned n = 0; n < 65536 * sizeof(kinds); n++) {
+        unsigned head = n / sizeof(kinds);
+        uint8_t bytes[3] = {(uint8_t)(head >> 8), (uint8_t)head, kinds[n % sizeof(kinds)]};
+        /* A one-byte item first leaves two bytes over whatever they are: a few of those are enough.
+         */
+        if ((bytes[0] < 0x80 || bytes[0] >= 0xe0) && bytes[1] % 64 != 0)
+            continue;
         size_t offset = 0;
         bool ours = dctx_msgpack_check(bytes, 3, 31) == DCTX_OK;
         bool theirs = msgpack_unpack_next(&unpacked, (const char *)bytes, 3, &offset) ==
@@ -330,8 +337,6 @@ Test(msgpack_check, agrees_with_msgpack_c, .timeout = 60)
                       offset == 3;
         cr_assert_eq(ours, theirs, "%02x %02x %02x", bytes[0], bytes[1], bytes[2]);
         accepted += ours;
-        if (bytes[2] == 0 && bytes[0] < 0x7f && bytes[1] > 2)
-            n |= 0xff00; /* a scalar first: the rest is always left over */
     }
     cr_assert_gt(accepted, 1000);
     msgpack_unpacked_destroy(&unpacked);
