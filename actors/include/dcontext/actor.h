@@ -72,6 +72,7 @@ DCTX_EXPORT void dctx_self_stop(dctx_actor_t *self);
  * remote one. Any thread. */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stop(dctx_ref_t ref);
 
+/* Looking at an address; any thread. DCTX_REF_NONE is no actor's. Remote: of another node's actor. */
 DCTX_EXPORT bool dctx_ref_equal(dctx_ref_t a, dctx_ref_t b);
 DCTX_EXPORT bool dctx_ref_is_none(dctx_ref_t ref);
 DCTX_EXPORT bool dctx_ref_is_remote(dctx_ref_t ref);
