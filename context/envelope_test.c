@@ -194,6 +194,7 @@ Test(envelope, malformed_entries)
     REFUSE("\x93\x01\x90\x91\xc0", DCTX_ERR_MALFORMED, "an entry");
     REFUSE("\x93\x01\x90\x91\x92\xa1k\x01", DCTX_ERR_MALFORMED, "an entry");
     REFUSE("\x93\x01\x90\x91\x93\xa0\x01\xc4\0", DCTX_ERR_MALFORMED, "a key");
+    REFUSE("\x93\x01\x90\x91\x93\xa0\x01\xc4\x02vv", DCTX_ERR_MALFORMED, "a key");
     REFUSE("\x93\x01\x90\x91\x93\xc4\x01k\x01\xc4\0", DCTX_ERR_MALFORMED, "a key");
     REFUSE("\x93\x01\x90\x91\x93\xa2k\x1b\x01\xc4\0", DCTX_ERR_MALFORMED, "key 'k?'");
     REFUSE("\x93\x01\x90\x91\x93\xa1\0\x01\xc4\0", DCTX_ERR_MALFORMED, "key '?'");

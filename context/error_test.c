@@ -84,9 +84,11 @@ Test(error, a_detail_is_one_printable_line)
 
 Test(error, errno_is_kept)
 {
+    /* A wide character that the C locale cannot show: printf fails and sets errno. */
     errno = EAGAIN;
-    (void)dctx_fail_(DCTX_ERR_IO, "%s", "words");
+    (void)dctx_fail_(DCTX_ERR_IO, "%ls", L"\u20ac");
     cr_assert_eq(errno, EAGAIN);
+    cr_assert_str_eq(dctx_error_detail(), "");
 }
 
 static void *other_thread(void *arg)
