@@ -11,8 +11,8 @@ enum { ROUNDS = 31, QUICK_ROUNDS = 7 };
 
 /* Long enough that the clock's own cost and a stray interrupt do not show, short enough that most
  * rounds run without being scheduled away. */
-#define ROUND_NS       2000000
-#define QUICK_ROUND_NS 300000
+static double round_ns = 2e6;
+enum { QUICK_SHARE = 7 };
 
 static bool quick;
 static char **patterns;
@@ -92,7 +92,7 @@ static double time_round(bench_fn run, void *arg, uint64_t count)
 /* How many operations fill a round; the trial runs also warm caches and pools. */
 static uint64_t fit_round(bench_fn run, void *arg)
 {
-    double want = quick ? QUICK_ROUND_NS : ROUND_NS;
+    double want = quick ? round_ns / QUICK_SHARE : round_ns;
     uint64_t count = 1;
     for (;;) {
         double took = time_round(run, arg, count) * (double)count;
@@ -100,6 +100,11 @@ static uint64_t fit_round(bench_fn run, void *arg)
             return took > want * 2 && count > 1 ? count / 2 : count;
         count = took > want / 64 ? (uint64_t)((double)count * want / took) + 1 : count * 8;
     }
+}
+
+void bench_set_round(uint64_t milliseconds)
+{
+    round_ns = (double)milliseconds * 1e6;
 }
 
 double bench_in_turns(bench_fn run, void *arg, bench_fn reference, void *reference_arg,
@@ -145,17 +150,18 @@ static void run_m(void *arg, uint64_t count)
     }
 }
 
-void bench_against_m(const char *name, bench_fn run, void *arg)
+double bench_against_m(const char *name, bench_fn run, void *arg)
 {
     static char text[17] = "0123456789abcdef";
     double ns, m;
     if (!bench_wants(name))
-        return;
+        return NAN;
     double ratio = bench_in_turns(run, arg, run_m, text, &ns, &m);
     if (m_count < sizeof m_rounds / sizeof *m_rounds)
         m_rounds[m_count++] = m;
     bench_print(name, ns, "ns");
     bench_print(name, ratio, "ratio");
+    return ratio;
 }
 
 void bench_compare(const char *name, bench_fn run, void *arg, const char *reference_name,

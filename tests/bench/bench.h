@@ -40,9 +40,9 @@ double bench_percentile(double *values, size_t count, double percent);
 /*
  * M, one malloc(17) + memcpy + free: the yardstick for things that cost about as much as an
  * allocation. Measures the operation in turns with M and prints `name ns` and `name ratio`.
- * bench_finish() prints M itself.
+ * bench_finish() prints M itself. Returns the ratio; NaN if the line is not wanted.
  */
-void bench_against_m(const char *name, bench_fn run, void *arg);
+double bench_against_m(const char *name, bench_fn run, void *arg);
 
 /* Measures two ways to do the same thing in turns; prints the ns of both and their ratio. */
 void bench_compare(const char *name, bench_fn run, void *arg, const char *reference_name,
@@ -50,9 +50,10 @@ void bench_compare(const char *name, bench_fn run, void *arg, const char *refere
 
 /*
  * The parts of the above, for figures of other kinds. An operation's count is chosen so that a
- * round takes a few milliseconds; *ret_ns are medians, nanoseconds per operation; returns the
- * median ratio.
+ * round takes two milliseconds, or what bench_set_round() said (--quick: a seventh of that);
+ * *ret_ns are medians, nanoseconds per operation; returns the median ratio.
  */
+void bench_set_round(uint64_t milliseconds);
 double bench_in_turns(bench_fn run, void *arg, bench_fn reference, void *reference_arg,
                       double *ret_ns, double *ret_reference_ns);
 void bench_print(const char *name, double value, const char *unit);
