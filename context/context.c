@@ -74,7 +74,7 @@ static dctx_error_t check(const dctx_key_t *key, const dctx_type_t *type,
 static dctx_error_t install(const dctx_key_t *key, dctx_value_t *value)
 {
     dctx_grave_t grave = {NULL};
-    dctx_thread_t *thread;
+    dctx_thread_t *thread = NULL;
     dctx_error_t error = check(key, NULL, &thread);
     if (error == DCTX_OK)
         error = dctx_thread_set_(thread, key, value, &grave);
@@ -86,14 +86,14 @@ static dctx_error_t install(const dctx_key_t *key, dctx_value_t *value)
 
 static inline dctx_error_t set(const dctx_key_t *key, const dctx_type_t *type, const void *value)
 {
-    dctx_thread_t *thread;
+    dctx_thread_t *thread = NULL;
     dctx_error_t error = check(key, type, &thread);
     if (__builtin_expect(error != DCTX_OK, 0))
         return error;
     if (__builtin_expect(value == NULL, 0))
         return dctx_fail_(DCTX_ERR_INVALID, "key '%s': no value (NULL); unset makes it absent",
                           key->name);
-    dctx_value_t *made;
+    dctx_value_t *made = NULL;
     error = dctx_value_new_(key, value, &made);
     if (__builtin_expect(error != DCTX_OK, 0))
         return error;
@@ -114,7 +114,7 @@ dctx_error_t dctx_set_typed(const dctx_key_t *key, const dctx_type_t *type, cons
 
 dctx_error_t dctx_set_take(const dctx_key_t *key, const dctx_type_t *type, void *value)
 {
-    dctx_thread_t *thread;
+    dctx_thread_t *thread = NULL;
     if (type == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "no type (NULL)");
     dctx_error_t error = check(key, type, &thread);
@@ -141,7 +141,7 @@ dctx_error_t dctx_set_take(const dctx_key_t *key, const dctx_type_t *type, void 
 
 dctx_error_t dctx_unset(const dctx_key_t *key)
 {
-    dctx_thread_t *thread;
+    dctx_thread_t *thread = NULL;
     dctx_error_t error = check(key, NULL, &thread);
     if (error != DCTX_OK)
         return error;
@@ -182,7 +182,7 @@ static dctx_error_t copy_present(const dctx_key_t *key, bool *ret_present, dctx_
 
 dctx_error_t dctx_update(const dctx_key_t *key, dctx_update_fn update, void *arg)
 {
-    dctx_thread_t *thread;
+    dctx_thread_t *thread = NULL;
     dctx_error_t error = check(key, NULL, &thread);
     if (error != DCTX_OK)
         return error;
@@ -191,8 +191,8 @@ dctx_error_t dctx_update(const dctx_key_t *key, dctx_update_fn update, void *arg
     if (dctx_type_is_variable_(key->type))
         return dctx_fail_(DCTX_ERR_TYPE, "key '%s': a %s cannot be updated in place", key->name,
                           type_name(key->type));
-    bool present;
-    dctx_lone_t *lone;
+    bool present = false;
+    dctx_lone_t *lone = NULL;
     error = copy_present(key, &present, &lone);
     if (error != DCTX_OK)
         return error;
@@ -227,7 +227,7 @@ static dctx_error_t make_values(const dctx_binding_t *bindings, size_t count, dc
 {
     for (*ret_made = 0; *ret_made < count; ++*ret_made) {
         const dctx_binding_t *binding = &bindings[*ret_made];
-        dctx_thread_t *thread;
+        dctx_thread_t *thread = NULL;
         dctx_error_t error = check(binding->key, binding->type, &thread);
         values[*ret_made] = NULL;
         if (error == DCTX_OK && binding->value != NULL)
@@ -277,7 +277,7 @@ dctx_error_t dctx_set_many(const dctx_binding_t *bindings, size_t count)
             return dctx_fail_(DCTX_ERR_NOMEM, "no memory for %zu values", count);
     }
     dctx_grave_t grave = {NULL};
-    size_t made;
+    size_t made = 0;
     dctx_error_t error = make_values(bindings, count, values, &made);
     if (error == DCTX_OK)
         error = install_all(bindings, count, values, &grave);

@@ -94,28 +94,28 @@ static dctx_error_t resolve(dctx_typed_key_t *key, const dctx_key_t **ret_key)
 
 dctx_error_t dctx_typed_key_set(dctx_typed_key_t *key, const void *value)
 {
-    const dctx_key_t *found;
+    const dctx_key_t *found = NULL;
     dctx_error_t error = resolve(key, &found);
     return error == DCTX_OK ? dctx_set(found, value) : error;
 }
 
 dctx_error_t dctx_typed_key_take(dctx_typed_key_t *key, void *value)
 {
-    const dctx_key_t *found;
+    const dctx_key_t *found = NULL;
     dctx_error_t error = resolve(key, &found);
     return error == DCTX_OK ? dctx_set_take(found, found->type, value) : error;
 }
 
 dctx_error_t dctx_typed_key_unset(dctx_typed_key_t *key)
 {
-    const dctx_key_t *found;
+    const dctx_key_t *found = NULL;
     dctx_error_t error = resolve(key, &found);
     return error == DCTX_OK ? dctx_unset(found) : error;
 }
 
 dctx_error_t dctx_typed_key_update(dctx_typed_key_t *key, dctx_update_fn update, void *arg)
 {
-    const dctx_key_t *found;
+    const dctx_key_t *found = NULL;
     dctx_error_t error = resolve(key, &found);
     return error == DCTX_OK ? dctx_update(found, update, arg) : error;
 }

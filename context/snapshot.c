@@ -75,7 +75,7 @@ static dctx_error_t make(dctx_thread_t *thread, uint32_t which, dctx_snapshot_t 
         if (error != DCTX_OK)
             return error;
     }
-    dctx_chain_t *chain;
+    dctx_chain_t *chain = NULL;
     dctx_error_t error = dctx_thread_chain_(thread, &chain);
     if (error != DCTX_OK)
         return error;
@@ -96,7 +96,7 @@ static dctx_error_t take_slow(dctx_thread_t *thread, uint32_t which, dctx_snapsh
 {
     if (!dctx_registry_frozen_(thread->now.registry))
         return dctx_fail_(DCTX_ERR_NOT_FROZEN, "freeze the registry before taking snapshots");
-    dctx_snapshot_t *snapshot;
+    dctx_snapshot_t *snapshot = NULL;
     /* What stands for the whole state says what of it may leave, and keeps that. */
     dctx_error_t error = which == DCTX_CAPTURE && thread->now.cached[DCTX_FORK] != NULL
                              ? dctx_snapshot_broadcast(thread->now.cached[DCTX_FORK], &snapshot)

@@ -372,7 +372,7 @@ dctx_error_t dctx_snapshot_decode(dctx_registry_t *registry, const void *data, s
     if (data == NULL)
         return dctx_fail_(DCTX_ERR_MALFORMED, "no bytes (NULL)");
     decoding_t decoding = {.registry = registry, .data = data, .sorted = true};
-    dctx_snapshot_t *snapshot;
+    dctx_snapshot_t *snapshot = NULL;
     dctx_error_t error = decode(registry, data, size, &decoding, &snapshot);
     dctx_stamp_t *stamp = decoding.stamp;
     if (error != DCTX_OK) {
