@@ -1,9 +1,10 @@
 /*
  * dcontext/actor.h - spawn, tell, ask, reply.
  *
- * Every message carries the sender's context: a fork inside the process, a capture (broadcast values and chain)
- * between processes. Around every handler that context is attached under the scope "actor:NAME", or
- * "remote:NAME" when the message crossed a process boundary, and taken off again afterwards.
+ * Every message carries the sender's context: a fork inside the process, a capture (broadcast
+ * values and chain) between processes. Around every handler that context is attached under the
+ * scope "actor:NAME", or "remote:NAME" when the message crossed a process boundary, and taken off
+ * again afterwards.
  */
 #ifndef DCONTEXT_ACTOR_H
 #define DCONTEXT_ACTOR_H
@@ -17,12 +18,15 @@
 extern "C" {
 #endif
 
-typedef struct dctx_actor dctx_actor_t;     /* an actor from the inside: valid in its own callbacks */
-typedef struct dctx_message dctx_message_t; /* a received message: valid during the callback it came to */
+/* an actor from the inside: valid in its own callbacks */
+typedef struct dctx_actor dctx_actor_t;
+/* a received message: valid during the callback it came to */
+typedef struct dctx_message dctx_message_t;
 
 /*
- * Handles one message at a time; never two at once for one actor. It must not block, unless the actor is
- * pinned. An error returned for an ask that was not answered is the answer; for a tell it is counted and logged.
+ * Handles one message at a time; never two at once for one actor. It must not block, unless the
+ * actor is pinned. An error returned for an ask that was not answered is the answer; for a tell it
+ * is counted and logged.
  */
 typedef dctx_error_t (*dctx_handler_fn)(dctx_actor_t *self, const dctx_message_t *message,
                                         void *state);
@@ -33,12 +37,13 @@ enum {
 
 /* `handler` is required. */
 typedef struct dctx_actor_options {
-    const char *name;  /* unique among the system's living actors, 1..56 bytes of [A-Za-z0-9_.:/-];
+    const char *name; /* unique among the system's living actors, 1..56 bytes of [A-Za-z0-9_.:/-];
                           NULL: the system makes one, "anon-N" */
     dctx_handler_fn handler;
-    void *state;       /* handed to every callback */
-    /* Runs before the first message, on the actor's own turn, in the spawner's context under "actor:NAME". An error
-     * stops the actor: what was sent to it becomes dead letters with this error. */
+    void *state; /* handed to every callback */
+    /* Runs before the first message, on the actor's own turn, in the spawner's context under
+     * "actor:NAME". An error stops the actor: what was sent to it becomes dead letters with this
+     * error. */
     dctx_error_t (*on_start)(dctx_actor_t *self, void *state);
     /* Runs after the last message, with an empty context but for the scope "actor:NAME". */
     void (*on_stop)(dctx_actor_t *self, void *state);
@@ -49,10 +54,10 @@ typedef struct dctx_actor_options {
 /*
  * Spawn an actor. It lives until it stops itself, is stopped, or the system stops.
  *
- * Ownership: `state` is the actor's from here on (destroy_state is called once in its life); on an error it stays the
- *   caller's. Strings are copied.
- * Errors: DCTX_ERR_INVALID (no handler, bad name), DCTX_ERR_CONFLICT (the name is taken), DCTX_ERR_STOPPED,
- *   DCTX_ERR_NOMEM, DCTX_ERR_IO (no thread for a pinned one).
+ * Ownership: `state` is the actor's from here on (destroy_state is called once in its life); on an
+ *   error it stays the caller's. Strings are copied.
+ * Errors: DCTX_ERR_INVALID (no handler, bad name), DCTX_ERR_CONFLICT (the name is taken),
+ *   DCTX_ERR_STOPPED, DCTX_ERR_NOMEM, DCTX_ERR_IO (no thread for a pinned one).
  * Thread-safety: any thread, handlers included.
  * Limits and units: name 56 bytes.
  */
@@ -65,33 +70,36 @@ DCTX_EXPORT dctx_ref_t dctx_self(const dctx_actor_t *self);
 DCTX_EXPORT const char *dctx_self_name(const dctx_actor_t *self);
 DCTX_EXPORT dctx_system_t *dctx_self_system(const dctx_actor_t *self);
 
-/* Stop after the current message: the rest of the mailbox becomes dead letters. Callbacks of the actor only. */
+/* Stop after the current message: the rest of the mailbox becomes dead letters. Callbacks of the
+ * actor only. */
 DCTX_EXPORT void dctx_self_stop(dctx_actor_t *self);
 
-/* Stop another actor after the messages that this thread sent it before. DCTX_ERR_NO_ACTOR; DCTX_ERR_INVALID for a
- * remote one. Any thread. */
+/* Stop another actor after the messages that this thread sent it before. DCTX_ERR_NO_ACTOR;
+ * DCTX_ERR_INVALID for a remote one. Any thread. */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stop(dctx_ref_t ref);
 
-/* Looking at an address; any thread. DCTX_REF_NONE is no actor's. Remote: of another node's actor. */
+/* Looking at an address; any thread. DCTX_REF_NONE is no actor's. Remote: of another node's
+ * actor. */
 DCTX_EXPORT bool dctx_ref_equal(dctx_ref_t a, dctx_ref_t b);
 DCTX_EXPORT bool dctx_ref_is_none(dctx_ref_t ref);
 DCTX_EXPORT bool dctx_ref_is_remote(dctx_ref_t ref);
-/* "orders" or "orders@warehouse", NUL-terminated, cut to fit; returns the whole length, as snprintf. "" and 0
- * when the actor has gone. Any thread. */
+/* "orders" or "orders@warehouse", NUL-terminated, cut to fit; returns the whole length, as
+ * snprintf. "" and 0 when the actor has gone. Any thread. */
 DCTX_EXPORT size_t dctx_ref_format(dctx_ref_t ref, char *buffer, size_t size);
 
-/* ---- sending ----------------------------------------------------------------------------------- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 /*
- * Tell: send and forget. The value is what dctx_type_t says for its type: `const char *` for DCTX_TYPE_STRING,
- * a pointer to the C type otherwise. NULL type and value: a message without content.
- * Messages from one sender to one receiver arrive in order.
+ * Tell: send and forget. The value is what dctx_type_t says for its type: `const char *` for
+ * DCTX_TYPE_STRING, a pointer to the C type otherwise. NULL type and value: a message without
+ * content. Messages from one sender to one receiver arrive in order.
  *
- * Ownership: *value is copied; dctx_tell_take() takes over what *value owns (user types) and zeroes it on
- *   success; on an error the caller still owns it.
- * Errors: DCTX_ERR_NO_ACTOR (it has gone), DCTX_ERR_STOPPED, DCTX_ERR_INVALID, DCTX_ERR_NOMEM, DCTX_ERR_REJECTED
- *   (an interceptor), DCTX_ERR_TYPE (a remote one, and the type has no encode); for a remote one DCTX_ERR_CODEC and DCTX_ERR_LIMIT;
- *   a node that is away or unknown is no error here but a dead letter later.
+ * Ownership: *value is copied; dctx_tell_take() takes over what *value owns (user types) and zeroes
+ *   it on success; on an error the caller still owns it.
+ * Errors: DCTX_ERR_NO_ACTOR (it has gone), DCTX_ERR_STOPPED, DCTX_ERR_INVALID, DCTX_ERR_NOMEM,
+ *   DCTX_ERR_REJECTED (an interceptor), DCTX_ERR_TYPE (a remote one, and the type has no encode);
+ *   for a remote one DCTX_ERR_CODEC and DCTX_ERR_LIMIT; a node that is away or unknown is no error
+ *   here but a dead letter later.
  * Thread-safety: any thread.
  * Limits and units: message_limit between nodes.
  */
@@ -101,15 +109,15 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_tell_take(dctx_ref_t to, const dct
                                                         void *value);
 
 /*
- * Ask, from inside an actor: `on_reply` runs once, on this actor's own turn and in the context in which the ask was
- * made, with DCTX_OK and the reply, or with an error and a message that has only a reason.
- * Whatever happens (timeout, death of the other, loss of the node, stop of the system) it runs, unless
- * this actor itself is gone before.
+ * Ask, from inside an actor: `on_reply` runs once, on this actor's own turn and in the context in
+ * which the ask was made, with DCTX_OK and the reply, or with an error and a message that has only
+ * a reason. Whatever happens (timeout, death of the other, loss of the node, stop of the system) it
+ * runs, unless this actor itself is gone before.
  *
  * Ownership: as dctx_tell(); `arg` is the caller's.
- * Errors: as dctx_tell(): then on_reply does not run. What on_reply sees: what the other's handler returned or
- *   replied with, DCTX_ERR_TIMEOUT, DCTX_ERR_UNREACHABLE, DCTX_ERR_NO_ACTOR, DCTX_ERR_NO_REPLY,
- *   DCTX_ERR_REJECTED, DCTX_ERR_STOPPED.
+ * Errors: as dctx_tell(): then on_reply does not run. What on_reply sees: what the other's handler
+ *   returned or replied with, DCTX_ERR_TIMEOUT, DCTX_ERR_UNREACHABLE, DCTX_ERR_NO_ACTOR,
+ *   DCTX_ERR_NO_REPLY, DCTX_ERR_REJECTED, DCTX_ERR_STOPPED.
  * Thread-safety: the actor's callbacks.
  * Limits and units: timeout in milliseconds; 0 and less: 5000.
  */
@@ -121,8 +129,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_ask(dctx_actor_t *self, dctx_ref_t
                                                   void *arg);
 
 /*
- * Ask, from anywhere: `call` runs once, on a worker thread, in the context in which the ask was made, until
- * dctx_system_stop() has returned at the latest. It must not block.
+ * Ask, from anywhere: `call` runs once, on a worker thread, in the context in which the ask was
+ * made, until dctx_system_stop() has returned at the latest. It must not block.
  * Ownership, Errors, Limits and units: as dctx_ask(). Thread-safety: any thread.
  */
 typedef void (*dctx_ask_fn)(dctx_error_t status, const dctx_message_t *reply, void *arg);
@@ -133,8 +141,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_ask_call(dctx_ref_t to, const dctx
 /*
  * Ask and wait, from outside the system or from a pinned actor.
  *
- * Ownership: the caller owns *ret_reply, also set (to a message that has only a reason) when the other answered with an
- *   error, else NULL; give it back with dctx_message_destroy().
+ * Ownership: the caller owns *ret_reply, also set (to a message that has only a reason) when the
+ *   other answered with an error, else NULL; give it back with dctx_message_destroy().
  * Errors: as dctx_ask(), returned; DCTX_ERR_INVALID from a worker thread, which it would block.
  * Thread-safety: any thread but workers and the I/O actor.
  * Limits and units: milliseconds.
@@ -142,19 +150,22 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_ask_call(dctx_ref_t to, const dctx
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_ask_wait(dctx_ref_t to, const dctx_type_t *type,
                                                        const void *value, int64_t timeout_ms,
                                                        dctx_message_t **ret_reply);
-DCTX_EXPORT void dctx_message_destroy(dctx_message_t **message_p); /* only what dctx_ask_wait() gave */
+/* only what dctx_ask_wait() gave */
+DCTX_EXPORT void dctx_message_destroy(dctx_message_t **message_p);
 
-/* ---- messages ---------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 /*
- * The content of a message as a type: NULL when it is of another type, or does not decode (then logged).
- * Inside a process types are the same when the descriptors are; between processes when their names are.
+ * The content of a message as a type: NULL when it is of another type, or does not decode (then
+ * logged). Inside a process types are the same when the descriptors are; between processes when
+ * their names are.
  *
  * Ownership: borrowed for the life of the message; may be changed by nobody.
  * Errors: NULL. Thread-safety: the callback it came to. Limits and units: none.
  */
 DCTX_EXPORT const void *dctx_message_get(const dctx_message_t *message, const dctx_type_t *type);
-DCTX_EXPORT const char *dctx_message_type(const dctx_message_t *message); /* type name; "" for none */
+/* type name; "" for none */
+DCTX_EXPORT const char *dctx_message_type(const dctx_message_t *message);
 DCTX_EXPORT bool dctx_message_is_ask(const dctx_message_t *message);
 DCTX_EXPORT bool dctx_message_is_remote(const dctx_message_t *message);
 /* Why an ask failed, in words, as the other side gave them; "" when it gave none. */
@@ -163,8 +174,9 @@ DCTX_EXPORT const char *dctx_message_reason(const dctx_message_t *message);
 DCTX_EXPORT dctx_ref_t dctx_message_sender(const dctx_message_t *message);
 
 /*
- * Answer an ask: once; a reply to what is no ask, or a second one, is DCTX_ERR_INVALID. Replies carry no
- * context back. With dctx_reply_error() the asker sees `error` (not DCTX_OK) and the reason.
+ * Answer an ask: once; a reply to what is no ask, or a second one, is DCTX_ERR_INVALID. Replies
+ * carry no context back. With dctx_reply_error() the asker sees `error` (not DCTX_OK) and the
+ * reason.
  *
  * Ownership, Errors: as dctx_tell(); an asker that has gone is no error.
  * Thread-safety: the callback the message came to.
@@ -178,10 +190,11 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_reply_error(const dctx_message_t *
 /*
  * Answer later: takes the right to answer out of the message, to be used once, from any thread.
  *
- * Ownership: the caller owns it; the send functions consume it (NULL afterwards) on success; destroying it unused
- *   answers DCTX_ERR_NO_REPLY.
+ * Ownership: the caller owns it; the send functions consume it (NULL afterwards) on success;
+ *   destroying it unused answers DCTX_ERR_NO_REPLY.
  * Errors: DCTX_ERR_INVALID (no ask, or answered already), DCTX_ERR_NOMEM.
- * Thread-safety: defer in the callback; the rest on one thread at a time. May outlive the actor, not the system.
+ * Thread-safety: defer in the callback; the rest on one thread at a time. May outlive the actor,
+ *   not the system.
  * Limits and units: as dctx_reply().
  */
 typedef struct dctx_reply_to dctx_reply_to_t;
@@ -191,7 +204,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_reply_to_send(dctx_reply_to_t **re
                                                             const dctx_type_t *type,
                                                             const void *value);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_reply_to_error(dctx_reply_to_t **reply_to_p,
-                                                             dctx_error_t error, const char *reason);
+                                                             dctx_error_t error,
+                                                             const char *reason);
 DCTX_EXPORT void dctx_reply_to_destroy(dctx_reply_to_t **reply_to_p);
 
 #ifdef __cplusplus

@@ -1,8 +1,9 @@
 /*
  * dcontext/system.h - a system of actors: workers, names, nodes, stopping, counters.
  *
- * A system runs many light actors on a few worker threads, and has one I/O actor, which alone touches
- * ZeroMQ sockets. Two systems may live in one process; each can be a node that others reach by name.
+ * A system runs many light actors on a few worker threads, and has one I/O actor, which alone
+ * touches ZeroMQ sockets. Two systems may live in one process; each can be a node that others reach
+ * by name.
  */
 #ifndef DCONTEXT_SYSTEM_H
 #define DCONTEXT_SYSTEM_H
@@ -18,8 +19,9 @@ extern "C" {
 
 typedef struct dctx_system dctx_system_t;
 
-/* An address of an actor. A plain value: copy it, keep it, compare it with dctx_ref_equal(). It stays safe to
- * use after its actor has gone (messages become dead letters), until its system is destroyed. */
+/* An address of an actor. A plain value: copy it, keep it, compare it with dctx_ref_equal(). It
+ * stays safe to use after its actor has gone (messages become dead letters), until its system is
+ * destroyed. */
 typedef struct dctx_ref {
     void *system_;
     uint64_t id_;
@@ -35,12 +37,12 @@ typedef struct dctx_clock {
 
 /* What became of a message that no handler handled. Borrowed during the call. */
 typedef struct dctx_dead_letter {
-    const char *target;    /* actor name, or "actor@node" */
-    const char *type;      /* type name of the message */
+    const char *target; /* actor name, or "actor@node" */
+    const char *type;   /* type name of the message */
     dctx_error_t reason;
-    const char *chain;     /* scope chain of the message, as dctx_chain_format() */
+    const char *chain;               /* scope chain of the message, as dctx_chain_format() */
     const dctx_snapshot_t *snapshot; /* its context */
-    bool ask;              /* its asker gets the reason */
+    bool ask;                        /* its asker gets the reason */
 } dctx_dead_letter_t;
 
 typedef enum dctx_node_event {
@@ -49,15 +51,15 @@ typedef enum dctx_node_event {
     DCTX_NODE_REFUSED = 3 /* the handshake failed */
 } dctx_node_event_t;
 
-/* ---- interceptors ------------------------------------------------------------------------------ */
+/* ---- interceptors ---------------------------------------------------------------------------- */
 
 /* A message on its way, as interceptors see it. Borrowed during the call. */
 typedef struct dctx_passage {
     dctx_system_t *system;
-    const char *target;    /* actor name, or "actor@node" */
-    const char *type;      /* type name */
+    const char *target; /* actor name, or "actor@node" */
+    const char *type;   /* type name */
     bool ask;
-    bool remote;           /* leaves, or came from outside, this process */
+    bool remote;                     /* leaves, or came from outside, this process */
     const dctx_snapshot_t *snapshot; /* the context it carries */
 } dctx_passage_t;
 
@@ -68,56 +70,59 @@ typedef enum dctx_verdict {
 } dctx_verdict_t;
 
 /*
- * Outbound runs on the sender's thread and in its context, after capture and before the message is queued.
- * Inbound runs before the handler, with the message's context attached, in ascending order; handled
- * runs after it, in descending order, for those whose inbound ran. Each may be NULL. Context propagation
- * itself is the interceptor "context" of order 0; it cannot be removed.
+ * Outbound runs on the sender's thread and in its context, after capture and before the message is
+ * queued. Inbound runs before the handler, with the message's context attached, in ascending order;
+ * handled runs after it, in descending order, for those whose inbound ran. Each may be NULL.
+ * Context propagation itself is the interceptor "context" of order 0; it cannot be removed.
  *
  * They run on many threads at once, must not block, and may call any function.
  */
 typedef struct dctx_interceptor {
     const char *name;
-    int order;             /* ascending inbound, descending outbound */
+    int order; /* ascending inbound, descending outbound */
     dctx_verdict_t (*outbound)(const dctx_passage_t *passage, void *arg);
     dctx_verdict_t (*inbound)(const dctx_passage_t *passage, void *arg);
     void (*handled)(const dctx_passage_t *passage, dctx_error_t outcome, void *arg);
     void *arg;
 } dctx_interceptor_t;
 
-/* When the context of an outgoing message does not encode, or that of an incoming one is refused. */
+/* When the context of an outgoing message does not encode, or that of an incoming one is
+ * refused. */
 typedef enum dctx_error_policy {
     DCTX_ON_ERROR_CONTINUE = 0, /* go on without context, count, log: the default */
     DCTX_ON_ERROR_REJECT = 1    /* the send fails; an incoming message is dead-lettered */
 } dctx_error_policy_t;
 
-/* ---- the system -------------------------------------------------------------------------------- */
+/* ---- the system ------------------------------------------------------------------------------ */
 
-/* All fields may be zero. Strings and arrays are copied; what they point to otherwise is the caller's. */
+/* All fields may be zero. Strings and arrays are copied; what they point to otherwise is the
+ * caller's. */
 typedef struct dctx_system_options {
-    const char *name;             /* node name, [A-Za-z0-9_.-]{1,63}; NULL: "node-" and a random number */
-    dctx_registry_t *registry;    /* frozen; NULL: the process-wide one */
-    unsigned workers;             /* worker threads; 0: one a core, at most 64 */
-    unsigned quantum;             /* messages an actor handles before the next one's turn; 0: 64 */
-    int64_t heartbeat_ms;         /* of links; 0: 1000 */
-    int64_t dead_after_ms;        /* of links; 0: three heartbeats */
-    uint32_t link_window;         /* 0: the link's default */
-    size_t link_queue_limit;      /* 0: the link's default */
-    size_t message_limit;         /* bytes of a message between nodes; 0: 1 MiB */
+    /* node name, [A-Za-z0-9_.-]{1,63}; NULL: "node-" and a random number */
+    const char *name;
+    dctx_registry_t *registry; /* frozen; NULL: the process-wide one */
+    unsigned workers;          /* worker threads; 0: one a core, at most 64 */
+    unsigned quantum;          /* messages an actor handles before the next one's turn; 0: 64 */
+    int64_t heartbeat_ms;      /* of links; 0: 1000 */
+    int64_t dead_after_ms;     /* of links; 0: three heartbeats */
+    uint32_t link_window;      /* 0: the link's default */
+    size_t link_queue_limit;   /* 0: the link's default */
+    size_t message_limit;      /* bytes of a message between nodes; 0: 1 MiB */
     dctx_error_policy_t context_policy;
     const dctx_interceptor_t *interceptors;
     size_t interceptor_count;
-    const dctx_clock_t *clock;    /* NULL: CLOCK_MONOTONIC */
+    const dctx_clock_t *clock; /* NULL: CLOCK_MONOTONIC */
     void (*on_dead_letter)(const dctx_dead_letter_t *letter, void *arg);
     void (*on_node)(const char *node, dctx_node_event_t event, const char *reason, void *arg);
-    void *arg;                    /* for the two callbacks, which run on any thread of the system */
+    void *arg; /* for the two callbacks, which run on any thread of the system */
 } dctx_system_options_t;
 
 /*
  * Make a system and start its threads.
  *
  * Ownership: the caller owns it.
- * Errors: DCTX_ERR_INVALID, DCTX_ERR_NOT_FROZEN, DCTX_ERR_NOMEM, DCTX_ERR_IO (no threads or sockets left: checked
- *   before CZMQ would abort).
+ * Errors: DCTX_ERR_INVALID, DCTX_ERR_NOT_FROZEN, DCTX_ERR_NOMEM, DCTX_ERR_IO (no threads or sockets
+ *   left: checked before CZMQ would abort).
  * Thread-safety: any thread.
  * Limits and units: milliseconds and bytes as named.
  */
@@ -125,13 +130,16 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_system_new(const dctx_system_optio
                                                          dctx_system_t **ret_system);
 
 /*
- * Stop: accept no more messages from outside, let actors handle what is in their mailboxes until the time is up, run
- * their on_stop, dead-letter the rest, answer what is still asked with DCTX_ERR_STOPPED, say goodbye to the
- * other nodes. Bounded: whoever is still inside a handler when the time is up is left behind and named.
+ * Stop: accept no more messages from outside, let actors handle what is in their mailboxes until
+ * the time is up, run their on_stop, dead-letter the rest, answer what is still asked with
+ * DCTX_ERR_STOPPED, say goodbye to the other nodes. Bounded: whoever is still inside a handler when
+ * the time is up is left behind and named.
  *
- * Ownership: *ret_report, when not NULL, is text to free with dctx_free(): one line for each actor that did not stop,
- *   "orders: in handler for 2034 ms: api-gateway > remote:orders"; "" if all did.
- * Errors: DCTX_ERR_TIMEOUT if somebody did not stop; DCTX_ERR_INVALID when called from a thread of the system itself.
+ * Ownership: *ret_report, when not NULL, is text to free with dctx_free(): one line for each actor
+ *   that did not stop, "orders: in handler for 2034 ms: api-gateway > remote:orders"; "" if all
+ *   did.
+ * Errors: DCTX_ERR_TIMEOUT if somebody did not stop; DCTX_ERR_INVALID when called from a thread of
+ *   the system itself.
  * Thread-safety: any thread but the system's own; once is enough, again is harmless.
  * Limits and units: milliseconds; 0 and less: do not wait.
  */
@@ -139,57 +147,66 @@ DCTX_EXPORT dctx_error_t dctx_system_stop(dctx_system_t *system, int64_t timeout
                                           char **ret_report);
 
 /*
- * Stop (5 s at most) if that was not done, and free. Where a handler never came back the memory that its
- * thread may still touch is leaked, not freed: nothing crashes, and nothing hangs.
+ * Stop (5 s at most) if that was not done, and free. Where a handler never came back the memory
+ * that its thread may still touch is leaked, not freed: nothing crashes, and nothing hangs.
  */
 DCTX_EXPORT void dctx_system_destroy(dctx_system_t **system_p);
 
 /* This node's name. Borrowed for the life of the system; any thread. */
 DCTX_EXPORT const char *dctx_system_name(const dctx_system_t *system);
 
-/* ---- nodes ------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 /*
- * Listen for other nodes: "tcp://127.0.0.1:*", "inproc://orders", an ipc path. Returns when it is done.
+ * Listen for other nodes: "tcp://127.0.0.1:*", "inproc://orders", an ipc path. Returns when it is
+ * done.
  *
  * Ownership: *ret_endpoint, when not NULL, is text to free with dctx_free(): what to dial.
- * Errors: DCTX_ERR_INVALID, DCTX_ERR_IO (the detail has ZeroMQ's words), DCTX_ERR_STOPPED, DCTX_ERR_NOMEM.
+ * Errors: DCTX_ERR_INVALID, DCTX_ERR_IO (the detail has ZeroMQ's words), DCTX_ERR_STOPPED,
+ *   DCTX_ERR_NOMEM.
  * Thread-safety: any thread but the I/O actor's callbacks.
  * Limits and units: any number of endpoints.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_system_bind(dctx_system_t *system,
-                                                          const char *endpoint, char **ret_endpoint);
+                                                          const char *endpoint,
+                                                          char **ret_endpoint);
 
 /*
- * Dial a node by the name it must say for itself; keep dialling while it is away. Dialling a name again
- * replaces the endpoint. Does not wait for the connection; nodes that dial us need no call at all.
+ * Dial a node by the name it must say for itself; keep dialling while it is away. Dialling a name
+ * again replaces the endpoint. Does not wait for the connection; nodes that dial us need no call at
+ * all.
  *
  * Ownership: strings are copied. Errors, Thread-safety: as dctx_system_bind().
  */
-DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_system_connect(dctx_system_t *system, const char *node,
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_system_connect(dctx_system_t *system,
+                                                             const char *node,
                                                              const char *endpoint);
 
-/* Wait until the node is up. DCTX_ERR_TIMEOUT; DCTX_ERR_INVALID from a worker; timeout in milliseconds. */
+/* Wait until the node is up. DCTX_ERR_TIMEOUT; DCTX_ERR_INVALID from a worker; timeout in
+ * milliseconds. */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_system_wait_node(dctx_system_t *system,
-                                                               const char *node, int64_t timeout_ms);
+                                                               const char *node,
+                                                               int64_t timeout_ms);
 
 /*
- * The address behind a name: "orders" in this system, "orders@warehouse" on the node of that name. A remote one is
- * resolved when a message is sent; nothing is asked of the node here.
+ * The address behind a name: "orders" in this system, "orders@warehouse" on the node of that name.
+ * A remote one is resolved when a message is sent; nothing is asked of the node here.
  *
  * Ownership: *ret_ref is a value.
- * Errors: DCTX_ERR_NO_ACTOR (no local actor of that name), DCTX_ERR_INVALID (not a name), DCTX_ERR_NOMEM.
+ * Errors: DCTX_ERR_NO_ACTOR (no local actor of that name), DCTX_ERR_INVALID (not a name),
+ *   DCTX_ERR_NOMEM.
  * Thread-safety: any thread.
  * Limits and units: actor names 1..56 bytes (so that "remote:NAME" fits a scope name).
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_system_find(dctx_system_t *system, const char *name,
                                                           dctx_ref_t *ret_ref);
 
-/* ---- counters ---------------------------------------------------------------------------------- */
+/* ---- counters -------------------------------------------------------------------------------- */
 
 /* Monotonic but for the gauges. Once a system is stopped: accepted = handled + dead_lettered. */
 typedef struct dctx_system_counters {
-    uint64_t accepted;      /* messages taken in for an actor of this system: tells, asks, from inside and outside */
+    /* messages taken in for an actor of this system: tells, asks, from inside and outside */
+    uint64_t accepted;
     uint64_t handled;       /* handlers run to their end, whatever they returned */
     uint64_t dead_lettered; /* of the accepted, by stop, death, or an inbound interceptor */
     uint64_t failed;        /* of the handled: the handler returned an error */
@@ -198,13 +215,15 @@ typedef struct dctx_system_counters {
     uint64_t replies;       /* of the asks: answered */
     uint64_t asks_failed;   /* of the asks: timed out, unreachable, rejected, stopped ... */
     uint64_t asks_timed_out;
-    uint64_t late_replies;  /* replies to an ask that was over: dropped */
-    uint64_t remote_sent;   /* messages and replies handed to the link */
+    uint64_t late_replies; /* replies to an ask that was over: dropped */
+    uint64_t remote_sent;  /* messages and replies handed to the link */
     uint64_t remote_received;
-    uint64_t remote_lost;   /* accepted for another node, not delivered: each is a dead letter there too */
-    uint64_t context_errors;/* contexts left out under DCTX_ON_ERROR_CONTINUE */
-    uint64_t actors;        /* gauge: alive now */
-    uint64_t asks_in_flight;/* gauge */
+    /* accepted for another node, not delivered: each is a dead letter there too */
+    uint64_t remote_lost;
+    uint64_t context_errors; /* contexts left out under DCTX_ON_ERROR_CONTINUE */
+    uint64_t scope_leaks;    /* scopes that callbacks had left open, and the system closed */
+    uint64_t actors;         /* gauge: alive now */
+    uint64_t asks_in_flight; /* gauge */
 } dctx_system_counters_t;
 DCTX_EXPORT void dctx_system_counters_read(const dctx_system_t *system,
                                            dctx_system_counters_t *ret_counters);

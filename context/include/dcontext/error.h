@@ -41,16 +41,18 @@ typedef enum dctx_error {
     DCTX_ERR_ABSENT = 15,       /* there is no value, no such thing, nothing to take */
     DCTX_ERR_REGISTRY = 16,     /* the snapshot or key belongs to another registry */
     DCTX_ERR_TIMEOUT = 17,      /* the time given ran out */
-    DCTX_ERR_UNREACHABLE = 18,  /* the peer cannot be reached, or was lost with the request in flight */
-    DCTX_ERR_NO_ACTOR = 19,     /* no actor of that name or reference is alive */
-    DCTX_ERR_STOPPED = 20,      /* the actor or system is stopping or stopped */
-    DCTX_ERR_FULL = 21,         /* a bounded queue is full */
-    DCTX_ERR_REJECTED = 22,     /* refused by an interceptor, a policy, or the handler */
-    DCTX_ERR_NO_REPLY = 23,     /* the handler was done with the ask and sent no reply */
-    DCTX_ERR_IO = 24,           /* the operating system or ZeroMQ said no; the detail has its words */
-    DCTX_ERR_AGAIN = 25,        /* would block; try again when the socket is ready */
-    DCTX_ERR_CANCELLED = 26,    /* the request was cancelled */
-    DCTX_ERR_DEADLINE = 27      /* the request's deadline has passed */
+    /* the peer cannot be reached, or was lost with the request in flight */
+    DCTX_ERR_UNREACHABLE = 18,
+    DCTX_ERR_NO_ACTOR = 19, /* no actor of that name or reference is alive */
+    DCTX_ERR_STOPPED = 20,  /* the actor or system is stopping or stopped */
+    DCTX_ERR_FULL = 21,     /* a bounded queue is full */
+    DCTX_ERR_REJECTED = 22, /* refused by an interceptor, a policy, or the handler */
+    DCTX_ERR_NO_REPLY = 23, /* the handler was done with the ask and sent no reply */
+    /* the operating system or ZeroMQ said no; the detail has its words */
+    DCTX_ERR_IO = 24,
+    DCTX_ERR_AGAIN = 25,     /* would block; try again when the socket is ready */
+    DCTX_ERR_CANCELLED = 26, /* the request was cancelled */
+    DCTX_ERR_DEADLINE = 27   /* the request's deadline has passed */
 } dctx_error_t;
 
 /*

@@ -1,6 +1,6 @@
 /*
- * dcontext/key.h - typed keys: functions of a key's own, with its C type, so that a wrong type is an error
- * at compile time, in C and in C++.
+ * dcontext/key.h - typed keys: functions of a key's own, with its C type, so that a wrong type is
+ * an error at compile time, in C and in C++.
  *
  * In one .c file:
  *
@@ -25,8 +25,8 @@
  *   and for structs
  *     dctx_error_t K_take(T *value)        as dctx_set_take()
  *
- * A typed key is a description, not tied to one registry: it can be registered in several, and means on
- * each thread the key of that name and type in the thread's current registry.
+ * A typed key is a description, not tied to one registry: it can be registered in several, and
+ * means on each thread the key of that name and type in the thread's current registry.
  */
 #ifndef DCONTEXT_KEY_H
 #define DCONTEXT_KEY_H
@@ -68,17 +68,19 @@ static inline dctx_error_t dctx_register_keys_(dctx_registry_t *registry, Keys..
 extern "C" {
 #else
 #define DCTX_REGISTER_KEYS(registry, ...)                                                          \
-    dctx_typed_keys_register(                                                                      \
-        (registry), (dctx_typed_key_t *const[]){__VA_ARGS__},                                      \
-        sizeof((dctx_typed_key_t *const[]){__VA_ARGS__}) / sizeof(dctx_typed_key_t *))
+    dctx_typed_keys_register((registry), (dctx_typed_key_t *const[]){__VA_ARGS__},                 \
+                             sizeof((dctx_typed_key_t *const[]){__VA_ARGS__}) /                    \
+                                 sizeof(dctx_typed_key_t *))
 #endif
 
-/* The key in the thread's current registry; NULL if it has none of that name and type. Any thread. */
+/* The key in the thread's current registry; NULL if it has none of that name and type. Any
+ * thread. */
 DCTX_EXPORT const dctx_key_t *dctx_typed_key_find(dctx_typed_key_t *key);
 
 /* What the generated functions call. As their namesakes without typed_key. */
 DCTX_EXPORT const void *dctx_typed_key_get(dctx_typed_key_t *key);
-DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_set(dctx_typed_key_t *key, const void *value);
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_set(dctx_typed_key_t *key,
+                                                            const void *value);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_take(dctx_typed_key_t *key, void *value);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_unset(dctx_typed_key_t *key);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_update(dctx_typed_key_t *key,
@@ -97,8 +99,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_update(dctx_typed_key_t 
     {                                                                                              \
         return dctx_typed_key_unset(&K);                                                           \
     }                                                                                              \
-    __attribute__((unused)) DCTX_MUST_CHECK static inline dctx_error_t K##_register(               \
-        dctx_registry_t *registry)                                                                 \
+    __attribute__((unused))                                                                        \
+    DCTX_MUST_CHECK static inline dctx_error_t K##_register(dctx_registry_t *registry)             \
     {                                                                                              \
         return dctx_typed_key_register(registry, &K);                                              \
     }                                                                                              \
@@ -164,8 +166,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_update(dctx_typed_key_t 
 
 #define DCTX_KEY_BYTES_FUNCTIONS_(K)                                                               \
     DCTX_KEY_VALUE_FUNCTIONS_(K, dctx_bytes_t)                                                     \
-    __attribute__((unused)) DCTX_MUST_CHECK static inline dctx_error_t K##_set(const void *data,   \
-                                                                               size_t size)        \
+    __attribute__((unused))                                                                        \
+    DCTX_MUST_CHECK static inline dctx_error_t K##_set(const void *data, size_t size)              \
     {                                                                                              \
         dctx_bytes_t value = {data, size};                                                         \
         return dctx_typed_key_set(&K, &value);                                                     \
@@ -184,7 +186,9 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_update(dctx_typed_key_t 
     }
 
 #define DCTX_KEY_OPTIONS_(wire_name, type_, flags_)                                                \
-    {{(wire_name), (type_), (flags_), 0, NULL, NULL, 0, NULL, 0, DCTX_REACH_DOMAIN}, 0}
+    {                                                                                              \
+        {(wire_name), (type_), (flags_), 0, NULL, NULL, 0, NULL, 0, DCTX_REACH_DOMAIN}, 0          \
+    }
 
 /* One file's key: handle and functions. */
 #define DCTX_KEY_STRING(K, wire_name, flags)                                                       \
@@ -232,8 +236,11 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_update(dctx_typed_key_t 
     extern dctx_typed_key_t K;                                                                     \
     DCTX_KEY_STRUCT_FUNCTIONS_(K, T)
 
-/* ... and this in one .c file. For every option use the second form with a dctx_key_options_t initialiser:
- * DCTX_DEFINE_KEY_OPTIONS(order, {.name = "order", .type = &order_type, .version = 3, ...}). */
+/* ... and this in one .c file. For every option use the second form with a dctx_key_options_t
+ * initialiser:
+ *
+ *     DCTX_DEFINE_KEY_OPTIONS(order, {.name = "order", .type = &order_type, .version = 3})
+ */
 #define DCTX_DEFINE_KEY(K, wire_name, type, flags)                                                 \
     dctx_typed_key_t K = DCTX_KEY_OPTIONS_(wire_name, type, flags)
 #define DCTX_DEFINE_KEY_OPTIONS(K, ...) dctx_typed_key_t K = {__VA_ARGS__, 0}

@@ -1,9 +1,9 @@
 /*
  * dcontext/registry.h - which keys there are.
  *
- * A registry is built by one thread, then frozen; from then on it never changes and any thread reads it
- * without a lock. The process-wide registry, dctx_registry_global(), is what most programs use;
- * isolated ones can stand beside it, for tests and for libraries that keep to themselves.
+ * A registry is built by one thread, then frozen; from then on it never changes and any thread
+ * reads it without a lock. The process-wide registry, dctx_registry_global(), is what most programs
+ * use; isolated ones can stand beside it, for tests and for libraries that keep to themselves.
  */
 #ifndef DCONTEXT_REGISTRY_H
 #define DCONTEXT_REGISTRY_H
@@ -37,7 +37,8 @@ typedef enum dctx_reach {
     DCTX_REACH_LOCAL = 3   /* nobody; the same as DCTX_LOCAL for the wire */
 } dctx_reach_t;
 
-/* A codec that stands in for the type's own encode and decode. See dctx_type_t for the contracts. */
+/* A codec that stands in for the type's own encode and decode. See dctx_type_t for the
+ * contracts. */
 typedef struct dctx_codec {
     dctx_error_t (*encode)(const void *value, dctx_writer_t *writer);
     dctx_error_t (*decode)(void *dst, const void *data, size_t size);
@@ -51,20 +52,20 @@ typedef struct dctx_migration {
     dctx_error_t (*migrate)(const void *data, size_t size, dctx_writer_t *writer);
 } dctx_migration_t;
 
-/* A datum tied to a key. `tag` is the address that names the metadata's type; `data` is yours and must
- * outlive the registry. */
+/* A datum tied to a key. `tag` is the address that names the metadata's type; `data` is yours
+ * and must outlive the registry. */
 typedef struct dctx_metadata {
     const void *tag;
     const void *data;
 } dctx_metadata_t;
 
-/* What a key is. `name` and `type` are required. All arrays are copied; `type`, `codec` and metadata
- * data are kept by address. */
+/* What a key is. `name` and `type` are required. All arrays are copied; `type`, `codec` and
+ * metadata data are kept by address. */
 typedef struct dctx_key_options {
-    const char *name;        /* 1..128 bytes, no control characters; wire spelling */
+    const char *name; /* 1..128 bytes, no control characters; wire spelling */
     const dctx_type_t *type;
-    unsigned flags;          /* DCTX_LOCAL | DCTX_CACHED */
-    uint32_t version;        /* of the value's encoding; 0 stands for 1 */
+    unsigned flags;            /* DCTX_LOCAL | DCTX_CACHED */
+    uint32_t version;          /* of the value's encoding; 0 stands for 1 */
     const dctx_codec_t *codec; /* NULL: the type's own */
     const dctx_migration_t *migrations;
     size_t migration_count;
@@ -73,8 +74,8 @@ typedef struct dctx_key_options {
     dctx_reach_t reach;
 } dctx_key_options_t;
 
-/* Limits for encoding and for decoding. Zero fields of a struct given to dctx_registry_set_limits() keep
- * their default; there is no "unlimited". */
+/* Limits for encoding and for decoding. Zero fields of a struct given to
+ * dctx_registry_set_limits() keep their default; there is no "unlimited". */
 typedef struct dctx_limits {
     size_t stamp_bytes; /* 8192 */
     size_t entries;     /* 64 */
@@ -99,8 +100,8 @@ DCTX_EXPORT dctx_registry_t *dctx_registry_global(void);
 /*
  * An isolated registry. Attach dctx_snapshot_empty() of it to work with its keys on a thread.
  *
- * Ownership: the caller owns it; snapshots hold a reference of their own, so destroy may come first. Its
- *   keys live until the last of these references goes.
+ * Ownership: the caller owns it; snapshots hold a reference of their own, so destroy may come
+ *   first. Its keys live until the last of these references goes.
  * Errors: DCTX_ERR_NOMEM.
  * Thread-safety: any thread; one registry is built by one thread at a time.
  * Limits and units: none.
@@ -113,10 +114,10 @@ DCTX_EXPORT void dctx_registry_destroy(dctx_registry_t **registry_p);
  * process-wide one, here and below.
  *
  * Ownership: the key lives as long as its registry. ret_key may be NULL.
- * Errors: DCTX_ERR_FROZEN; DCTX_ERR_CONFLICT (the name, ignoring ASCII case, stands for another type,
- *   other flags, version, codec or reach); DCTX_ERR_INVALID (no name, no type, control characters, a
- *   broadcast key whose type has no encode or decode, a migration that does not go up or does not
- *   end at the version); DCTX_ERR_LIMIT (name length, or 65535 keys); DCTX_ERR_NOMEM.
+ * Errors: DCTX_ERR_FROZEN; DCTX_ERR_CONFLICT (the name, ignoring ASCII case, stands for another
+ *   type, other flags, version, codec or reach); DCTX_ERR_INVALID (no name, no type, control
+ *   characters, a broadcast key whose type has no encode or decode, a migration that does not go up
+ *   or does not end at the version); DCTX_ERR_LIMIT (name length, or 65535 keys); DCTX_ERR_NOMEM.
  * Thread-safety: one thread at a time per registry.
  * Limits and units: name 128 bytes.
  */
@@ -160,7 +161,8 @@ DCTX_EXPORT const dctx_key_t *dctx_registry_find(const dctx_registry_t *registry
 /*
  * The keys, in the order of their names (ASCII case ignored); and those that carry metadata `tag`.
  *
- * Ownership: ret_keys is the caller's array of `capacity` pointers; NULL with capacity 0 just counts.
+ * Ownership: ret_keys is the caller's array of `capacity` pointers; NULL with capacity 0 just
+ *   counts.
  * Errors: none; returns how many there are, which may be more than capacity.
  * Thread-safety: as dctx_registry_find().
  * Limits and units: none.

@@ -22,8 +22,8 @@ extern "C" {
 DCTX_EXPORT const char *dctx_version(void);
 
 /*
- * Replace the allocator of all three libraries. realloc-like rules: allocate(size) returns NULL when it
- * cannot.
+ * Replace the allocator of all three libraries. realloc-like rules: allocate(size) returns NULL
+ * when it cannot.
  *
  * Ownership: *allocator is copied. NULL brings malloc and free back.
  * Errors: none.
@@ -45,8 +45,9 @@ DCTX_EXPORT void dctx_free(void *block);
  *
  * Ownership: `line` is valid during the call; `arg` is yours. NULL removes the sink.
  * Errors: none.
- * Thread-safety: set from any thread; the sink is called from any thread, may be called from several at
- *   once, and may call any dcontext function. A thread may still be in the old sink for a moment.
+ * Thread-safety: set from any thread; the sink is called from any thread, may be called from
+ *   several at once, and may call any dcontext function. A thread may still be in the old sink for
+ *   a moment.
  * Limits and units: lines of at most 511 bytes, no newline. Never a value's content.
  */
 typedef enum dctx_log_level {
@@ -67,13 +68,14 @@ DCTX_EXPORT void dctx_log(dctx_log_level_t level, const char *format, ...)
 
 /* What the context library counted since the process began. Monotonic; any thread. */
 typedef struct dctx_context_counters {
-    uint64_t decoded;           /* snapshots decoded */
-    uint64_t decode_refused;    /* wire forms refused, whole */
-    uint64_t entries_undecodable; /* entries that read as absent because their value did not decode */
-    uint64_t encoded;           /* wire forms computed (not those served from a snapshot's cache) */
+    uint64_t decoded;        /* snapshots decoded */
+    uint64_t decode_refused; /* wire forms refused, whole */
+    /* entries that read as absent because their value did not decode */
+    uint64_t entries_undecodable;
+    uint64_t encoded; /* wire forms computed (not those served from a snapshot's cache) */
     uint64_t encode_refused;
-    uint64_t scope_refused;     /* pushes and attaches that became scopes that do nothing */
-    uint64_t scope_misuse;      /* pops out of order, on another thread, or twice */
+    uint64_t scope_refused; /* pushes and attaches that became scopes that do nothing */
+    uint64_t scope_misuse;  /* pops out of order, on another thread, or twice */
 } dctx_context_counters_t;
 DCTX_EXPORT void dctx_context_counters_read(dctx_context_counters_t *ret_counters);
 

@@ -1,8 +1,9 @@
 /*
- * dcontext/snapshot.h - an immutable capture of a context, to hold, hand on, attach, or put on the wire.
+ * dcontext/snapshot.h - an immutable capture of a context, to hold, hand on, attach, or put on the
+ * wire.
  *
- * Thread-safety of everything here: a snapshot may be used by any number of threads at once; each that
- * keeps one holds a reference of its own.
+ * Thread-safety of everything here: a snapshot may be used by any number of threads at once; each
+ *   that keeps one holds a reference of its own.
  */
 #ifndef DCONTEXT_SNAPSHOT_H
 #define DCONTEXT_SNAPSHOT_H
@@ -33,29 +34,31 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_fork(dctx_snapshot_t **ret_snapsho
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_snapshot_empty(dctx_registry_t *registry,
                                                              dctx_snapshot_t **ret_snapshot);
 
-/* What of a snapshot may leave the process: itself with another reference when it holds no local value,
- * else one without them. As dctx_capture(). */
+/* What of a snapshot may leave the process: itself with another reference when it holds no local
+ * value, else one without them. As dctx_capture(). */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_snapshot_broadcast(const dctx_snapshot_t *snapshot,
                                                                  dctx_snapshot_t **ret_snapshot);
 
-DCTX_EXPORT dctx_snapshot_t *dctx_snapshot_ref(const dctx_snapshot_t *snapshot); /* NULL gives NULL */
+/* One more reference, and one less. NULL gives NULL; unref takes it too. */
+DCTX_EXPORT dctx_snapshot_t *dctx_snapshot_ref(const dctx_snapshot_t *snapshot);
 DCTX_EXPORT void dctx_snapshot_unref(dctx_snapshot_t **snapshot_p);
 
 /*
- * Make a snapshot the thread's context until the token is popped with dctx_scope_pop(); then put back
- * what was there. With a name, a scope of that name is opened in the same step and closed in the same
- * pop, so the two cannot be undone in the wrong order. What is set meanwhile does not touch the snapshot.
+ * Make a snapshot the thread's context until the token is popped with dctx_scope_pop(); then put
+ * back what was there. With a name, a scope of that name is opened in the same step and closed in
+ * the same pop, so the two cannot be undone in the wrong order. What is set meanwhile does not
+ * touch the snapshot.
  *
  * Ownership: the thread holds a reference of its own meanwhile. *ret_scope is always set.
- * Errors: as dctx_scope_push(); DCTX_ERR_INVALID for NULL. On an error the context stays as it was and
- *   the token does nothing.
+ * Errors: as dctx_scope_push(); DCTX_ERR_INVALID for NULL. On an error the context stays as it was
+ *   and the token does nothing.
  * Limits and units: an attachment counts as one scope.
  */
 DCTX_EXPORT dctx_error_t dctx_attach(const dctx_snapshot_t *snapshot, dctx_scope_t *ret_scope);
 DCTX_EXPORT dctx_error_t dctx_attach_scope(const dctx_snapshot_t *snapshot, const char *name,
                                            dctx_scope_t *ret_scope);
 
-/* ---- looking inside ---------------------------------------------------------------------------- */
+/* ---- looking inside -------------------------------------------------------------------------- */
 
 /* The value of a key in a snapshot, as dctx_get(); borrowed for the life of the snapshot. */
 DCTX_EXPORT const void *dctx_snapshot_get(const dctx_snapshot_t *snapshot, const dctx_key_t *key);
@@ -64,7 +67,8 @@ DCTX_EXPORT dctx_registry_t *dctx_snapshot_registry(const dctx_snapshot_t *snaps
 /* No value, no entry passing through, no chain. */
 DCTX_EXPORT bool dctx_snapshot_is_empty(const dctx_snapshot_t *snapshot);
 
-/* How many values are set; how many entries pass through because this process does not know their key. */
+/* How many values are set; how many entries pass through because this process does not know
+ * their key. */
 DCTX_EXPORT size_t dctx_snapshot_count(const dctx_snapshot_t *snapshot);
 DCTX_EXPORT size_t dctx_snapshot_unknown_count(const dctx_snapshot_t *snapshot);
 
@@ -78,26 +82,27 @@ DCTX_EXPORT size_t dctx_snapshot_chain_length(const dctx_snapshot_t *snapshot);
 DCTX_EXPORT uint64_t dctx_snapshot_chain_elided(const dctx_snapshot_t *snapshot);
 DCTX_EXPORT dctx_bytes_t dctx_snapshot_chain_name(const dctx_snapshot_t *snapshot, size_t index);
 
-/* ---- the wire ---------------------------------------------------------------------------------- */
+/* ---- the wire -------------------------------------------------------------------------------- */
 
 /*
- * The wire form of what may leave the process (docs/wire.md). Computed once and kept in the snapshot;
- * equal snapshots give equal bytes. An empty snapshot has a wire form of four bytes.
+ * The wire form of what may leave the process (docs/wire.md). Computed once and kept in the
+ * snapshot; equal snapshots give equal bytes. An empty snapshot has a wire form of four bytes.
  *
  * Ownership: the bytes are the snapshot's and live as long as it.
- * Errors: DCTX_ERR_LIMIT (the detail names limit, size and key), DCTX_ERR_CODEC (the detail names the
- *   key), DCTX_ERR_NOMEM.
+ * Errors: DCTX_ERR_LIMIT (the detail names limit, size and key), DCTX_ERR_CODEC (the detail names
+ *   the key), DCTX_ERR_NOMEM.
  * Limits and units: bytes; dctx_limits_t of its registry.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_snapshot_encode(const dctx_snapshot_t *snapshot,
                                                               dctx_bytes_t *ret_bytes);
 
 /*
- * A snapshot from its wire form. Values stay encoded until they are first read. Entries whose key the
- * registry does not know, or has as a local key, are kept byte for byte and travel on.
+ * A snapshot from its wire form. Values stay encoded until they are first read. Entries whose key
+ * the registry does not know, or has as a local key, are kept byte for byte and travel on.
  *
  * Ownership: `data` is copied; the caller owns the snapshot.
- * Errors: DCTX_ERR_MALFORMED, DCTX_ERR_VERSION, DCTX_ERR_LIMIT, DCTX_ERR_NOT_FROZEN, DCTX_ERR_NOMEM.
+ * Errors: DCTX_ERR_MALFORMED, DCTX_ERR_VERSION, DCTX_ERR_LIMIT, DCTX_ERR_NOT_FROZEN,
+ *   DCTX_ERR_NOMEM.
  * Limits and units: dctx_limits_t of the registry; allocates at most 16 KiB + 4 * size.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_snapshot_decode(dctx_registry_t *registry,
@@ -112,17 +117,18 @@ typedef enum dctx_base64 {
 
 /*
  * Ownership: the caller frees *ret_text with dctx_free().
- * Errors: as encode and decode; DCTX_ERR_MALFORMED for text that is not base64. Both alphabets, padded or
- *   not, are read.
+ * Errors: as encode and decode; DCTX_ERR_MALFORMED for text that is not base64. Both alphabets,
+ *   padded or not, are read.
  * Limits and units: text length in bytes, without NUL.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_snapshot_to_base64(const dctx_snapshot_t *snapshot,
-                                                                 dctx_base64_t form, char **ret_text);
+                                                                 dctx_base64_t form,
+                                                                 char **ret_text);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_snapshot_from_base64(dctx_registry_t *registry,
                                                                    const char *text, size_t length,
                                                                    dctx_snapshot_t **ret_snapshot);
 
-/* ---- carrying context to other threads and to later -------------------------------------------- */
+/* ---- carrying context to other threads and to later ------------------------------------------ */
 
 /*
  * pthread_create() whose thread begins with a fork of the caller's context.
@@ -136,13 +142,15 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_thread_create(pthread_t *ret_threa
                                                             void *(*run)(void *), void *arg);
 
 /*
- * A callback with the context in which it was made: for event loops, pools and queues of any kind. Run it
- * any number of times, on any thread, with an optional scope name; each run attaches, calls, detaches.
+ * A callback with the context in which it was made: for event loops, pools and queues of any kind.
+ * Run it any number of times, on any thread, with an optional scope name; each run attaches, calls,
+ * detaches.
  *
- * Ownership: the caller owns the task and what `arg` points to. Destroy takes NULL. A task may destroy
- *   itself while it runs.
+ * Ownership: the caller owns the task and what `arg` points to. Destroy takes NULL. A task may
+ *   destroy itself while it runs.
  * Errors: DCTX_ERR_NOMEM from new; run passes on an attach that failed, without calling.
- * Thread-safety: new, then run on one thread at a time or on several at once; destroy when none runs.
+ * Thread-safety: new, then run on one thread at a time or on several at once; destroy when none
+ *   runs.
  * Limits and units: none.
  */
 typedef struct dctx_task dctx_task_t;
@@ -151,7 +159,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_task_new(dctx_task_fn call, void *
                                                        const char *scope_name,
                                                        dctx_task_t **ret_task);
 DCTX_EXPORT dctx_error_t dctx_task_run(dctx_task_t *task);
-DCTX_EXPORT void dctx_task_run_once(void *task); /* run, then destroy: fits void (*)(void *) slots */
+/* run, then destroy: fits void (*)(void *) slots */
+DCTX_EXPORT void dctx_task_run_once(void *task);
 DCTX_EXPORT void dctx_task_destroy(dctx_task_t **task_p);
 
 #ifdef __cplusplus

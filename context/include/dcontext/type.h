@@ -1,6 +1,6 @@
 /*
- * dcontext/type.h - type descriptors: how a value is copied, destroyed, encoded and decoded; and the
- * bounded writer and reader that codecs use.
+ * dcontext/type.h - type descriptors: how a value is copied, destroyed, encoded and decoded; and
+ * the bounded writer and reader that codecs use.
  *
  * The same descriptors describe context values and actors' messages.
  */
@@ -43,15 +43,17 @@ typedef struct dctx_type {
     void (*destroy)(void *value);
     /* Appends the encoding of *value to writer. The first error the writer met is also reported. */
     dctx_error_t (*encode)(const void *value, dctx_writer_t *writer);
-    /* Makes *dst from an encoding. Returns anything but DCTX_OK to refuse; then *dst holds nothing. */
+    /* Makes *dst from an encoding. Returns anything but DCTX_OK to refuse; then *dst holds
+     * nothing. */
     dctx_error_t (*decode)(void *dst, const void *data, size_t size);
     int builtin_; /* the library's own; 0 in every other descriptor */
 } dctx_type_t;
 
 #define DCTX_TYPE_SIZE_MAX ((size_t)1 << 20)
 
-/* The built-in types. A string value is read and set as `const char *` (its bytes, NUL-terminated; no
- * NUL inside), bytes as `const dctx_bytes_t *`, the others as a pointer to the C type. */
+/* The built-in types. A string value is read and set as `const char *` (its bytes,
+ * NUL-terminated; no NUL inside), bytes as `const dctx_bytes_t *`, the others as a pointer to
+ * the C type. */
 DCTX_EXPORT extern const dctx_type_t dctx_type_string; /* const char *, UTF-8 by custom */
 DCTX_EXPORT extern const dctx_type_t dctx_type_bytes;  /* const dctx_bytes_t * */
 DCTX_EXPORT extern const dctx_type_t dctx_type_bool;   /* const bool * */
@@ -69,8 +71,8 @@ DCTX_EXPORT extern const dctx_type_t dctx_type_double; /* const double * */
  * The writer: grows to its limit and no further. The first error sticks; later calls do nothing, so
  * check once at the end with dctx_writer_error().
  *
- * Ownership: the one an encode function is given is the library's; one from dctx_writer_new() is the
- *   caller's. Data given to it is copied.
+ * Ownership: the one an encode function is given is the library's; one from dctx_writer_new() is
+ *   the caller's. Data given to it is copied.
  * Errors: DCTX_ERR_NOMEM; DCTX_ERR_LIMIT past the limit; what dctx_writer_fail() was told.
  * Thread-safety: one thread at a time.
  * Limits and units: bytes; `limit` 0 stands for 4096.
@@ -92,16 +94,16 @@ DCTX_EXPORT void dctx_write_str(dctx_writer_t *writer, const char *data, size_t 
 DCTX_EXPORT void dctx_write_cstr(dctx_writer_t *writer, const char *string); /* NULL writes nil */
 DCTX_EXPORT void dctx_write_bin(dctx_writer_t *writer, const void *data, size_t size);
 DCTX_EXPORT void dctx_write_array(dctx_writer_t *writer, uint32_t count); /* then count items */
-DCTX_EXPORT void dctx_write_map(dctx_writer_t *writer, uint32_t count); /* then 2 * count items */
+DCTX_EXPORT void dctx_write_map(dctx_writer_t *writer, uint32_t count);   /* then 2 * count items */
 
 /* For code that packs with msgpack-c: msgpack_packer_init(&packer, writer, dctx_writer_msgpack).
  * Returns 0, or -1 once the writer failed. */
 DCTX_EXPORT int dctx_writer_msgpack(void *writer, const char *data, size_t size);
 
 /*
- * The reader: a cursor over borrowed msgpack bytes. It allocates nothing and trusts no length that the
- * input claims. The first error sticks; later calls return zero values, so check once at the end
- * with dctx_reader_end(), which also refuses bytes left over.
+ * The reader: a cursor over borrowed msgpack bytes. It allocates nothing and trusts no length that
+ * the input claims. The first error sticks; later calls return zero values, so check once at the
+ * end with dctx_reader_end(), which also refuses bytes left over.
  *
  * Ownership: the bytes stay the caller's and must outlive the reader and what it returns.
  * Errors: sticky: DCTX_ERR_MALFORMED (cut short, or a byte that msgpack does not define),
@@ -132,9 +134,9 @@ DCTX_EXPORT void dctx_reader_init(dctx_reader_t *reader, const void *data, size_
 DCTX_EXPORT dctx_item_t dctx_reader_peek(const dctx_reader_t *reader);
 DCTX_EXPORT void dctx_read_nil(dctx_reader_t *reader);
 DCTX_EXPORT bool dctx_read_bool(dctx_reader_t *reader);
-DCTX_EXPORT int64_t dctx_read_int(dctx_reader_t *reader);   /* over INT64_MAX: DCTX_ERR_TYPE */
-DCTX_EXPORT uint64_t dctx_read_uint(dctx_reader_t *reader); /* negative: DCTX_ERR_TYPE */
-DCTX_EXPORT double dctx_read_double(dctx_reader_t *reader); /* an integer item reads as well */
+DCTX_EXPORT int64_t dctx_read_int(dctx_reader_t *reader);      /* over INT64_MAX: DCTX_ERR_TYPE */
+DCTX_EXPORT uint64_t dctx_read_uint(dctx_reader_t *reader);    /* negative: DCTX_ERR_TYPE */
+DCTX_EXPORT double dctx_read_double(dctx_reader_t *reader);    /* an integer item reads as well */
 DCTX_EXPORT dctx_bytes_t dctx_read_str(dctx_reader_t *reader); /* not NUL-terminated */
 DCTX_EXPORT dctx_bytes_t dctx_read_bin(dctx_reader_t *reader);
 DCTX_EXPORT uint32_t dctx_read_array(dctx_reader_t *reader);
@@ -145,16 +147,16 @@ DCTX_EXPORT dctx_error_t dctx_reader_error(const dctx_reader_t *reader);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_reader_end(const dctx_reader_t *reader);
 
 /*
- * Whether the bytes are exactly one well-formed msgpack item. Ask before handing what a peer sent to
- * msgpack-c: its unpacker reserves the memory that an array or map head claims (16 GiB for five bytes) before it
- * looks at the elements. After DCTX_OK each claimed element is really there.
+ * Whether the bytes are exactly one well-formed msgpack item. Ask before handing what a peer sent
+ * to msgpack-c: its unpacker reserves the memory that an array or map head claims (16 GiB for five
+ * bytes) before it looks at the elements. After DCTX_OK each claimed element is really there.
  *
  * Ownership: the bytes stay the caller's.
  * Errors: DCTX_ERR_MALFORMED (cut short, bytes left over, or a byte that msgpack does not define);
  *   DCTX_ERR_LIMIT (arrays and maps nested deeper than max_depth).
  * Thread-safety: any thread. Allocates nothing.
- * Limits and units: max_depth counts arrays and maps within each other, empty ones included, a lone scalar
- *   has 0; 0 stands for 16, and more than 31, where msgpack-c gives up, for 31.
+ * Limits and units: max_depth counts arrays and maps within each other, empty ones included, a lone
+ *   scalar has 0; 0 stands for 16, and more than 31, where msgpack-c gives up, for 31.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_msgpack_check(const void *data, size_t size,
                                                             unsigned max_depth);

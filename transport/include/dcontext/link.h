@@ -1,11 +1,12 @@
 /*
- * dcontext/link.h - node to node: named peers, a handshake, heartbeats, flow control, and stamped messages of
- * one frame each.
+ * dcontext/link.h - node to node: named peers, a handshake, heartbeats, flow control, and stamped
+ * messages of one frame each.
  *
  * A link belongs to one thread, which drives it: wait on dctx_link_poll_items(), then call
- * dctx_link_process(). It has one ROUTER for the peers that dial this node and one DEALER for each peer
- * that this node dials; either way a connection carries messages in both directions. The actor runtime's
- * I/O actor is one user; a CZMQ program without actors can be another. Nothing here blocks.
+ * dctx_link_process(). It has one ROUTER for the peers that dial this node and one DEALER for each
+ * peer that this node dials; either way a connection carries messages in both directions. The actor
+ * runtime's I/O actor is one user; a CZMQ program without actors can be another. Nothing here
+ * blocks.
  *
  * Thread-safety of everything here: the link's one thread; callbacks run on it, from inside
  * dctx_link_process(), and may call any function of the link but destroy.
@@ -35,22 +36,24 @@ typedef enum dctx_link_kind {
     DCTX_LINK_CANCEL = 20
 } dctx_link_kind_t;
 
-/* A message. Sending, all that it points to is borrowed during the call. Received, all is borrowed during the
- * callback but the snapshot, which can be kept with dctx_snapshot_ref(). */
+/* A message. Sending, all that it points to is borrowed during the call. Received, all is
+ * borrowed during the callback but the snapshot, which can be kept with dctx_snapshot_ref(). */
 typedef struct dctx_link_message {
     dctx_link_kind_t kind;
-    dctx_error_t code;      /* of DCTX_LINK_ERROR; the payload is its reason, as UTF-8 */
-    uint64_t correlation;   /* an ask's, and its reply's; chosen by the asker; 0 for a tell */
-    dctx_bytes_t target;    /* actor name, at most 255 bytes; empty for replies */
-    dctx_bytes_t type;      /* type name of the payload, at most 255 bytes */
+    dctx_error_t code;    /* of DCTX_LINK_ERROR; the payload is its reason, as UTF-8 */
+    uint64_t correlation; /* an ask's, and its reply's; chosen by the asker; 0 for a tell */
+    dctx_bytes_t target;  /* actor name, at most 255 bytes; empty for replies */
+    dctx_bytes_t type;    /* type name of the payload, at most 255 bytes */
     dctx_bytes_t payload;
     const dctx_snapshot_t *snapshot; /* NULL when sending: no stamp; never NULL when received */
 } dctx_link_message_t;
 
 typedef enum dctx_peer_event {
-    DCTX_PEER_UP = 1,     /* the handshake is done; messages flow */
-    DCTX_PEER_DOWN = 2,   /* it said goodbye, went silent, or its connection broke: what was in flight is lost */
-    DCTX_PEER_REFUSED = 3 /* handshake failed: another protocol version, another name than expected */
+    DCTX_PEER_UP = 1, /* the handshake is done; messages flow */
+    /* it said goodbye, went silent, or its connection broke: what was in flight is lost */
+    DCTX_PEER_DOWN = 2,
+    /* handshake failed: another protocol version, another name than expected */
+    DCTX_PEER_REFUSED = 3
 } dctx_peer_event_t;
 
 /* Why a message that dctx_link_send() had accepted was not delivered. */
@@ -70,16 +73,17 @@ typedef struct dctx_link_options {
     void *clock_arg;
     void (*on_message)(const char *peer, const dctx_link_message_t *message, void *arg);
     void (*on_peer)(const char *peer, dctx_peer_event_t event, const char *reason, void *arg);
-    /* Messages queued for a peer that went down, given back one by one before DCTX_PEER_DOWN. Those that were
-     * handed to ZeroMQ but not acknowledged are counted in counters.unacknowledged. */
+    /* Messages queued for a peer that went down, given back one by one before DCTX_PEER_DOWN. Those
+     * that were handed to ZeroMQ but not acknowledged are counted in counters.unacknowledged. */
     dctx_link_undelivered_fn on_undelivered;
-    void *arg;                 /* for the callbacks */
+    void *arg; /* for the callbacks */
 } dctx_link_options_t;
 
 /*
- * Ownership: the caller owns the link; names in options are copied. Destroy says goodbye to the peers
- *   that are up, closes all sockets, removes ipc socket files it made; never blocks.
- * Errors: DCTX_ERR_INVALID, DCTX_ERR_NOMEM, DCTX_ERR_IO (out of sockets; checked before CZMQ would abort).
+ * Ownership: the caller owns the link; names in options are copied. Destroy says goodbye to the
+ *   peers that are up, closes all sockets, removes ipc socket files it made; never blocks.
+ * Errors: DCTX_ERR_INVALID, DCTX_ERR_NOMEM, DCTX_ERR_IO (out of sockets; checked before CZMQ would
+ *   abort).
  * Limits and units: as in options.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_link_new(const dctx_link_options_t *options,
@@ -90,15 +94,16 @@ DCTX_EXPORT void dctx_link_destroy(dctx_link_t **link_p);
  * Listen. "tcp://127.0.0.1:*" lets the system choose a port; *ret_endpoint tells what to dial.
  *
  * Ownership: *ret_endpoint is the link's, valid until it is destroyed. May be NULL.
- * Errors: DCTX_ERR_INVALID, DCTX_ERR_IO (in use, no permission: ZeroMQ's words in the detail), DCTX_ERR_NOMEM.
+ * Errors: DCTX_ERR_INVALID, DCTX_ERR_IO (in use, no permission: ZeroMQ's words in the detail),
+ *   DCTX_ERR_NOMEM.
  * Limits and units: any number of endpoints.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_link_bind(dctx_link_t *link, const char *endpoint,
                                                         const char **ret_endpoint);
 
 /*
- * Dial a peer by the name it must say in the handshake; keep dialling while it is away. Messages sent to
- * it meanwhile are held. Dialling a name again replaces the endpoint.
+ * Dial a peer by the name it must say in the handshake; keep dialling while it is away. Messages
+ * sent to it meanwhile are held. Dialling a name again replaces the endpoint.
  *
  * Errors: DCTX_ERR_INVALID (name, endpoint), DCTX_ERR_NOMEM, DCTX_ERR_IO.
  * Ownership: strings are copied. Limits and units: as options.
@@ -106,15 +111,17 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_link_bind(dctx_link_t *link, const
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_link_connect(dctx_link_t *link, const char *peer,
                                                            const char *endpoint);
 
-/* Stop dialling, say goodbye; what is held for the peer comes back undelivered. DCTX_ERR_ABSENT: no such peer. */
+/* Stop dialling, say goodbye; what is held for the peer comes back undelivered. DCTX_ERR_ABSENT:
+ * no such peer. */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_link_disconnect(dctx_link_t *link, const char *peer);
 
 /*
  * Send a message to a peer: at once if it is up and has room, later if not.
  *
  * Ownership: everything is copied or referenced; the caller keeps its own.
- * Errors: DCTX_ERR_UNREACHABLE (no peer of that name is dialled or connected), DCTX_ERR_FULL (queue_limit),
- *   DCTX_ERR_LIMIT and DCTX_ERR_CODEC (message or stamp), DCTX_ERR_NOMEM. Nothing was sent then.
+ * Errors: DCTX_ERR_UNREACHABLE (no peer of that name is dialled or connected), DCTX_ERR_FULL
+ *   (queue_limit), DCTX_ERR_LIMIT and DCTX_ERR_CODEC (message or stamp), DCTX_ERR_NOMEM. Nothing
+ *   was sent then.
  * Limits and units: message_limit.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_link_send(dctx_link_t *link, const char *peer,
@@ -124,8 +131,9 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_link_send(dctx_link_t *link, const
 DCTX_EXPORT bool dctx_link_peer_is_up(const dctx_link_t *link, const char *peer);
 
 /*
- * What to poll: fills at most `capacity` items and returns how many there are; valid until the next call of
- * any other function of the link. Then poll at most dctx_link_timeout_ms() long and call process.
+ * What to poll: fills at most `capacity` items and returns how many there are; valid until the next
+ * call of any other function of the link. Then poll at most dctx_link_timeout_ms() long and call
+ * process.
  */
 DCTX_EXPORT size_t dctx_link_poll_items(dctx_link_t *link, zmq_pollitem_t *ret_items,
                                         size_t capacity);
@@ -134,28 +142,30 @@ DCTX_EXPORT size_t dctx_link_poll_items(dctx_link_t *link, zmq_pollitem_t *ret_i
 DCTX_EXPORT long dctx_link_timeout_ms(const dctx_link_t *link);
 
 /*
- * Read what has come, call back, send what is due. Takes at most `most` messages (0: 256), so that a flood
- * on the link does not keep its thread from other work; returns true if there is more.
+ * Read what has come, call back, send what is due. Takes at most `most` messages (0: 256), so that
+ * a flood on the link does not keep its thread from other work; returns true if there is more.
  */
 DCTX_EXPORT bool dctx_link_process(dctx_link_t *link, size_t most);
 
 /* What this link counted. Monotonic. Also sums over all its peers, those gone included. */
 typedef struct dctx_link_counters {
-    uint64_t sent;            /* messages handed to ZeroMQ */
-    uint64_t received;        /* messages given to on_message */
-    uint64_t frames_sent;     /* ZeroMQ messages they travelled in */
+    uint64_t sent;        /* messages handed to ZeroMQ */
+    uint64_t received;    /* messages given to on_message */
+    uint64_t frames_sent; /* ZeroMQ messages they travelled in */
     uint64_t frames_received;
-    uint64_t malformed;       /* frames or records refused: not of this protocol, cut, over a limit */
-    uint64_t stamps_refused;  /* messages whose stamp was refused; given on with an empty context */
-    uint64_t lost;            /* sequence numbers skipped */
-    uint64_t duplicated;      /* sequence numbers seen before; dropped */
-    uint64_t undelivered;     /* accepted by send, given back */
-    uint64_t unacknowledged;  /* handed to ZeroMQ, not acknowledged when the peer went down */
-    uint64_t peers_up;        /* handshakes done */
+    /* frames or records refused: not of this protocol, cut, over a limit */
+    uint64_t malformed;
+    uint64_t stamps_refused; /* messages whose stamp was refused; given on with an empty context */
+    uint64_t lost;           /* sequence numbers skipped */
+    uint64_t duplicated;     /* sequence numbers seen before; dropped */
+    uint64_t undelivered;    /* accepted by send, given back */
+    uint64_t unacknowledged; /* handed to ZeroMQ, not acknowledged when the peer went down */
+    uint64_t peers_up;       /* handshakes done */
     uint64_t peers_down;
     uint64_t handshakes_refused;
 } dctx_link_counters_t;
-DCTX_EXPORT void dctx_link_counters_read(const dctx_link_t *link, dctx_link_counters_t *ret_counters);
+DCTX_EXPORT void dctx_link_counters_read(const dctx_link_t *link,
+                                         dctx_link_counters_t *ret_counters);
 
 #ifdef __cplusplus
 }
