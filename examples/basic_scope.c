@@ -38,18 +38,18 @@ int main(void)
     must(dctx_registry_freeze(NULL));
     show("at the start");
 
-    DCTX_WITH_SCOPE ("request") {
+    DCTX_WITH_SCOPE("request") {
         must(user_set("alice"));
         show("in the request");
 
         /* An inner scope hides a value of the outer one for as long as it is open. */
-        DCTX_WITH_SCOPE ("as-admin") {
+        DCTX_WITH_SCOPE("as-admin") {
             must(user_set("root"));
             show("as administrator");
         }
 
         /* Without a name a scope undoes all the same, but does not show in the chain. */
-        DCTX_WITH_SCOPE (NULL) {
+        DCTX_WITH_SCOPE(NULL) {
             must(user_unset());
             show("with user unset");
         }

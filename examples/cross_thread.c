@@ -82,7 +82,7 @@ int main(void)
     dctx_snapshot_t *result = run(attaches, snapshot);
     show("main, unchanged");
 
-    DCTX_WITH_SNAPSHOT (result) {
+    DCTX_WITH_SNAPSHOT(result) {
         show("main, attached");
     }
     dctx_snapshot_unref(&result);

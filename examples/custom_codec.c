@@ -76,7 +76,7 @@ static void receive(const char *where, dctx_bytes_t stamp)
 {
     dctx_snapshot_t *received;
     must(dctx_snapshot_decode(NULL, stamp.data, stamp.size, &received));
-    DCTX_WITH_SNAPSHOT (received) {
+    DCTX_WITH_SNAPSHOT(received) {
         show(where);
     }
     dctx_snapshot_unref(&received);

@@ -100,7 +100,7 @@ int main(void)
     must(flags_set(&(flags_t){.new_checkout = true, .search_version = 2}));
     checkout();
 
-    DCTX_WITH_SCOPE ("gift") {
+    DCTX_WITH_SCOPE("gift") {
         must(flags_update(with_gift_wrap, NULL));
         checkout();
     }
@@ -113,7 +113,7 @@ int main(void)
     must(dctx_snapshot_encode(sent, &stamp));
     must(dctx_snapshot_decode(NULL, stamp.data, stamp.size, &received));
     dctx_snapshot_unref(&sent);
-    DCTX_WITH_SNAPSHOT (received) {
+    DCTX_WITH_SNAPSHOT(received) {
         checkout();
     }
     dctx_snapshot_unref(&received);

@@ -49,7 +49,7 @@ int main(void)
     dctx_snapshot_t *snapshot = NULL;
 
     /* DCTX_WITH_SCOPE: for one block; it can be left with break, continue, return, goto. */
-    DCTX_WITH_SCOPE ("with") {
+    DCTX_WITH_SCOPE("with") {
         must(request_id_set("r-1"));
         must(budget_ms_set(250));
         must(dry_run_set(true));
@@ -61,7 +61,7 @@ int main(void)
     show("after break");
 
     /* DCTX_WITH_SNAPSHOT: attach for one block. */
-    DCTX_WITH_SNAPSHOT (snapshot) {
+    DCTX_WITH_SNAPSHOT(snapshot) {
         show("DCTX_WITH_SNAPSHOT");
     }
 

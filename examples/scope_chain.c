@@ -58,7 +58,7 @@ int main(void)
 
     DCTX_SCOPE("api-gateway");
     query();
-    DCTX_WITH_SCOPE (NULL) {
+    DCTX_WITH_SCOPE(NULL) {
         show("unnamed scope");
     }
 
@@ -67,7 +67,7 @@ int main(void)
     if (pthread_join(thread, NULL) != 0)
         return EXIT_FAILURE;
 
-    DCTX_WITH_SCOPE ("orders") {
+    DCTX_WITH_SCOPE("orders") {
         dctx_snapshot_t *snapshot;
         dctx_bytes_t stamp;
         must(dctx_capture(&snapshot));

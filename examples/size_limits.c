@@ -43,7 +43,7 @@ int main(void)
     long_text[sizeof(long_text) - 1] = '\0';
     dctx_snapshot_t *snapshot;
     dctx_bytes_t stamp;
-    DCTX_WITH_SCOPE ("big") {
+    DCTX_WITH_SCOPE("big") {
         say("set", note_set(long_text));
         printf("read back: %zu bytes\n", strlen(note_get()));
         say("encode", stamp_of_this_context(&snapshot, &stamp));
@@ -60,7 +60,7 @@ int main(void)
     must(dctx_registry_freeze(peer));
     dctx_snapshot_t *empty, *received;
     must(dctx_snapshot_empty(peer, &empty));
-    DCTX_WITH_SNAPSHOT (empty) {
+    DCTX_WITH_SNAPSHOT(empty) {
         must(note_set(long_text));
         say("encode at the peer", stamp_of_this_context(&snapshot, &stamp));
     }

@@ -132,7 +132,7 @@ int main(void)
     must(dctx_snapshot_encode(sent, &stamp));
     must(dctx_snapshot_decode(NULL, stamp.data, stamp.size, &received));
     dctx_snapshot_unref(&sent);
-    DCTX_WITH_SNAPSHOT (received) {
+    DCTX_WITH_SNAPSHOT(received) {
         show();
     }
     dctx_snapshot_unref(&received);

@@ -164,7 +164,7 @@ static void peer_sends(uint32_t version, const caller_t *who, char *buffer, size
     dctx_snapshot_t *empty, *snapshot;
     dctx_bytes_t stamp;
     must(dctx_snapshot_empty(registry, &empty));
-    DCTX_WITH_SNAPSHOT (empty) {
+    DCTX_WITH_SNAPSHOT(empty) {
         must(dctx_set(key, who));
         must(dctx_capture(&snapshot));
     }
@@ -191,7 +191,7 @@ int main(void)
 
         dctx_snapshot_t *received;
         must(dctx_snapshot_decode(NULL, sent, size, &received));
-        DCTX_WITH_SNAPSHOT (received) {
+        DCTX_WITH_SNAPSHOT(received) {
             const caller_t *who = caller_get();
             if (who != NULL)
                 printf("from version %u: first %s, last %s, language %s\n", version, who->first,
