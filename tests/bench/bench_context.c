@@ -36,7 +36,7 @@ static const dctx_key_t *keys[KEYS];
 static _Thread_local struct {
     dctx_scope_t scopes[DEPTH_MOST];
     unsigned depth;
-    dctx_snapshot_t *snapshot; /* a fork of the context below, also when `bare` */
+    dctx_snapshot_t *snapshot; /* a fork of the context, for operations that want one */
     dctx_bytes_t stamp;        /* its wire form */
 } here;
 
@@ -46,7 +46,9 @@ typedef struct op {
     unsigned depth;   /* open scopes; 0 stands for NAMES */
     unsigned keys;    /* set in the outermost one */
     bool between;     /* every inner scope sets a key too */
-    bool bare;        /* the thread's own context is empty */
+    bool snapshot;    /* there is one of the context, so the next write has to copy */
+    bool bare;        /* there is one, and the thread's own context is empty */
+    bool attached;    /* there is one, and it is the thread's context, as in a handler */
     double at_most;   /* the limit, in M; 0: none */
     const char *rust; /* what the Rust library of the same name costs, in M */
 } op_t;
@@ -68,10 +70,15 @@ static void enter(const op_t *op)
         if (i > 0 && op->between)
             BENCH_REQUIRE(dctx_set(keys[1 + i % (KEYS - 1)], values[1]) == DCTX_OK);
     }
+    if (!op->snapshot && !op->bare && !op->attached)
+        return;
     BENCH_REQUIRE(dctx_fork(&here.snapshot) == DCTX_OK);
     BENCH_REQUIRE(dctx_snapshot_encode(here.snapshot, &here.stamp) == DCTX_OK);
-    if (op->bare)
+    if (op->bare || op->attached)
         leave();
+    if (op->attached)
+        BENCH_REQUIRE(dctx_attach_scope(here.snapshot, "actor:pricing",
+                                        &here.scopes[here.depth++]) == DCTX_OK);
 }
 
 static void finish(void)
@@ -284,15 +291,16 @@ static const op_t ops[] = {
     {"context.push_pop", push_pop, .keys = KEYS, .at_most = 1, .rust = "9"},
     {"context.push_pop_unnamed", push_pop_unnamed, .keys = KEYS},
     {"context.push_set_pop", push_set_pop, .keys = KEYS, .at_most = 6, .rust = "17"},
+    {"context.push_set_pop.attached", push_set_pop, .keys = KEYS, .attached = true},
     {"context.capture.n1", capture, .keys = 1, .at_most = 1},
     {"context.capture.n5", capture, .keys = 5, .at_most = 1},
     {"context.capture.n10", capture, .keys = KEYS, .at_most = 1, .rust = "135"},
     {"context.fork.n1", fork_context, .keys = 1, .at_most = 1},
     {"context.fork.n5", fork_context, .keys = 5, .at_most = 1},
     {"context.fork.n10", fork_context, .keys = KEYS, .at_most = 1, .rust = "37"},
-    {"context.attach.n1", attach, .keys = 1, .at_most = 1},
-    {"context.attach.n5", attach, .keys = 5, .at_most = 1},
-    {"context.attach.n10", attach, .keys = KEYS, .at_most = 1, .rust = "111"},
+    {"context.attach.n1", attach, .keys = 1, .snapshot = true, .at_most = 1},
+    {"context.attach.n5", attach, .keys = 5, .snapshot = true, .at_most = 1},
+    {"context.attach.n10", attach, .keys = KEYS, .snapshot = true, .at_most = 1, .rust = "111"},
     {"context.attach_scope.n10", attach_scope, .keys = KEYS, .bare = true},
     {"context.encode_changed.n10", encode_changed, .keys = KEYS, .at_most = 20, .rust = "300"},
     {"context.encode_unchanged.n1", encode_unchanged, .keys = 1, .at_most = 1},
@@ -587,10 +595,10 @@ static void measure_scaling(void)
         {"context.two_threads.hop", "context.hop.n10"},
     };
     static const op_t sharing[] = {
-        {"context.two_threads.shared.get", get_shared, .keys = KEYS},
-        {"context.two_threads.shared.encode", encode_shared, .keys = KEYS},
-        {"context.two_threads.shared.ref", ref_shared, .keys = KEYS},
-        {"context.two_threads.shared.attach", attach_shared, .keys = KEYS},
+        {"context.two_threads.shared.get", get_shared, .keys = KEYS, .snapshot = true},
+        {"context.two_threads.shared.encode", encode_shared, .keys = KEYS, .snapshot = true},
+        {"context.two_threads.shared.ref", ref_shared, .keys = KEYS, .snapshot = true},
+        {"context.two_threads.shared.attach", attach_shared, .keys = KEYS, .snapshot = true},
     };
     stay_on_core(0);
     scale("context.two_threads.machine", &(op_t){.run = spin, .keys = 1});
