@@ -132,8 +132,8 @@ Test(context, take_owns_on_success_only, .init = set_up)
     OK(dctx_unset(note));
     cr_assert_eq(notes_alive, 0);
     int64_t number = 5;
-    OK(dctx_set_take(count, DCTX_TYPE_INT64, &number));
-    cr_assert_eq(*(const int64_t *)dctx_get(count), 5);
+    OK(dctx_set_take(total, DCTX_TYPE_INT64, &number));
+    cr_assert_eq(*(const int64_t *)dctx_get(total), 5);
 }
 
 /* ---- update ---- */
@@ -149,19 +149,19 @@ static dctx_error_t increment(void *value, bool present, void *arg)
 Test(context, update_changes_a_private_copy, .init = set_up)
 {
     bool present = true;
-    OK(dctx_update(count, increment, &present));
+    OK(dctx_update(total, increment, &present));
     cr_assert(!present);
-    OK(dctx_update(count, increment, &present));
+    OK(dctx_update(total, increment, &present));
     cr_assert(present);
-    cr_assert_eq(*(const int64_t *)dctx_get(count), 2);
+    cr_assert_eq(*(const int64_t *)dctx_get(total), 2);
     dctx_snapshot_t *before = capture();
-    OK(dctx_update(count, increment, &present));
-    cr_assert_eq(*(const int64_t *)dctx_snapshot_get(before, count), 2);
-    cr_assert_eq(*(const int64_t *)dctx_get(count), 3);
+    OK(dctx_update(total, increment, &present));
+    cr_assert_eq(*(const int64_t *)dctx_snapshot_get(before, total), 2);
+    cr_assert_eq(*(const int64_t *)dctx_get(total), 3);
     dctx_snapshot_unref(&before);
     FAILS(dctx_update(user, increment, &present), DCTX_ERR_TYPE);
     FAILS(dctx_update(NULL, increment, &present), DCTX_ERR_UNKNOWN_KEY);
-    FAILS(dctx_update(count, NULL, &present), DCTX_ERR_INVALID);
+    FAILS(dctx_update(total, NULL, &present), DCTX_ERR_INVALID);
 }
 
 static dctx_error_t refuse(void *value, bool present, void *arg)

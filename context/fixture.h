@@ -98,13 +98,13 @@ static inline const dctx_key_t *add_to(dctx_registry_t *registry, const char *na
 }
 
 /* The keys that most tests use, in the process-wide registry. */
-static const dctx_key_t *user, *tenant, *count, *note, *secret, *memo;
+static const dctx_key_t *user, *tenant, *total, *note, *secret, *memo;
 
 static inline void set_up_keys(void)
 {
     user = add_to(NULL, "user", DCTX_TYPE_STRING, DCTX_BROADCAST);
     tenant = add_to(NULL, "tenant", DCTX_TYPE_STRING, DCTX_BROADCAST);
-    count = add_to(NULL, "count", DCTX_TYPE_INT64, DCTX_BROADCAST);
+    total = add_to(NULL, "total", DCTX_TYPE_INT64, DCTX_BROADCAST);
     note = add_to(NULL, "note", &note_type, DCTX_BROADCAST);
     secret = add_to(NULL, "secret", DCTX_TYPE_STRING, DCTX_LOCAL);
     memo = add_to(NULL, "memo", &note_type, DCTX_LOCAL);
@@ -137,9 +137,9 @@ static inline dctx_error_t set_note(const dctx_key_t *key, const char *text)
     return dctx_set(key, &value);
 }
 
-static inline dctx_error_t set_count(int64_t value)
+static inline dctx_error_t set_total(int64_t value)
 {
-    return dctx_set(count, &value);
+    return dctx_set(total, &value);
 }
 
 static inline const char *chain(void)
