@@ -225,7 +225,8 @@ Test(scope, a_thread_may_end_with_scopes_and_attachments_open, .init = set_up)
     /* The ended thread's memory may well be ours now: its token is still nobody's. */
     for (int i = 0; i < 3; i++) {
         dctx_scope_t scope = push("mine");
-        dctx_error_t error = dctx_scope_pop(&token);
+        dctx_scope_t copy = token;
+        dctx_error_t error = dctx_scope_pop(&copy);
         cr_assert(error == DCTX_ERR_WRONG_THREAD || error == DCTX_ERR_NOT_OPEN);
         OK(dctx_scope_pop(&scope));
     }
