@@ -34,6 +34,19 @@
 #include <dcontext/context.h>
 #include <dcontext/registry.h>
 
+/*
+ * In C a pointer of another type breaks the language's rules, but gcc before 14 and clang before 16
+ * only warn. A file that includes this header has it as the error that it is, for all of the file;
+ * DCTX_LENIENT_TYPES, defined before, leaves the compiler as it was.
+ */
+#if !defined(__cplusplus) && !defined(DCTX_LENIENT_TYPES)
+#pragma GCC diagnostic error "-Wincompatible-pointer-types"
+#pragma GCC diagnostic error "-Wint-conversion"
+#ifdef __clang__
+#pragma GCC diagnostic error "-Wincompatible-function-pointer-types"
+#endif
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
