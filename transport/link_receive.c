@@ -1,0 +1,468 @@
+#include <stdio.h>
+#include <string.h>
+
+#include <dcontext/internal.h>
+
+#include "link_state.h"
+
+/* Inbound connections at most; a stranger past it is refused. Those that fall silent make room. */
+#define INBOUND_MAX 4096
+#define ID_MAX      255
+
+/* ---- messages ----------------------------------------------------------------------------------
+ */
+
+/* Section 4 of docs/wire.md: what an asker may see, and what all else reads as. */
+static dctx_error_t code_of(uint8_t code)
+{
+    switch ((dctx_error_t)code) {
+    case DCTX_ERR_TYPE:
+    case DCTX_ERR_CODEC:
+    case DCTX_ERR_TIMEOUT:
+    case DCTX_ERR_UNREACHABLE:
+    case DCTX_ERR_NO_ACTOR:
+    case DCTX_ERR_STOPPED:
+    case DCTX_ERR_FULL:
+    case DCTX_ERR_NO_REPLY:
+    case DCTX_ERR_CANCELLED:
+    case DCTX_ERR_DEADLINE:
+        return (dctx_error_t)code;
+    default:
+        return DCTX_ERR_REJECTED;
+    }
+}
+
+/* The context of the record at hand, decoded once for all records that share it. */
+static const dctx_snapshot_t *context_of(dctx_link_t *link)
+{
+    dctx_delivery_t *delivery = &link->delivery;
+    if (delivery->snapshot != NULL)
+        return delivery->snapshot;
+    if (delivery->stamp.size == 0)
+        return link->empty;
+    if (!delivery->stamp_refused) {
+        if (dctx_snapshot_decode(link->options.registry, delivery->stamp.data, delivery->stamp.size,
+                                 &delivery->snapshot) == DCTX_OK)
+            return delivery->snapshot;
+        delivery->stamp_refused = true;
+        if (!delivery->connection->stamp_reported) {
+            delivery->connection->stamp_reported = true;
+            dctx_log(DCTX_LOG_WARNING, "link %s: a stamp from %s was refused: %s", link->node,
+                     delivery->connection->peer->name, dctx_error_detail());
+        }
+    }
+    link->counters.stamps_refused++;
+    return link->empty;
+}
+
+/* True if it was given on. */
+static bool take_message(dctx_link_t *link, dctx_connection_t *connection,
+                         const dctx_record_t *record)
+{
+    if (record->sequence <= connection->received) {
+        link->counters.duplicated++;
+        return false;
+    }
+    link->counters.lost += record->sequence - connection->received - 1;
+    connection->received = record->sequence;
+    if ((connection->received - connection->told) * 2 >= link->options.window)
+        dctx_link_mark_dirty_(link, connection);
+    dctx_link_message_t message = {.kind = (dctx_link_kind_t)record->kind,
+                                   .correlation = record->correlation,
+                                   .target = record->target,
+                                   .type = record->type,
+                                   .payload = record->payload,
+                                   .snapshot = context_of(link)};
+    if (message.kind == DCTX_LINK_ERROR)
+        message.code = code_of(record->code);
+    link->counters.received++;
+    if (link->options.on_message != NULL)
+        link->options.on_message(connection->peer->name, &message, link->options.arg);
+    return true;
+}
+
+/* ---- the handshake -----------------------------------------------------------------------------
+ */
+
+static void refuse(dctx_link_t *link, const void *id, size_t id_size, const char *why)
+{
+    dctx_record_t record = {.kind = DCTX_KIND_REFUSED, .payload = {why, strlen(why)}};
+    dctx_connection_answer_(link->router, id, id_size, &record);
+}
+
+/* Lets a dialler in, or refuses it. */
+static void admit(dctx_link_t *link, const void *id, size_t id_size, dctx_bytes_t payload)
+{
+    dctx_hello_t hello;
+    dctx_peer_t *peer;
+    dctx_connection_t *connection;
+    const char *why = NULL;
+    if (dctx_hello_decode_(payload, &hello) != DCTX_OK)
+        why = "this HELLO is not as the protocol has it";
+    else if (hello.to[0] != '\0' && strcmp(hello.to, link->node) != 0)
+        why = "this node has another name";
+    else if (link->inbound >= INBOUND_MAX)
+        why = "too many peers";
+    if (why != NULL) {
+        link->counters.handshakes_refused++;
+        refuse(link, id, id_size, why);
+        return;
+    }
+    peer = dctx_link_find_(link, hello.node);
+    if (peer != NULL && peer->in != NULL) {
+        dctx_link_lose_(link, peer->in, "it connected anew", 0);
+        dctx_link_settle_(link);
+    }
+    /* Without memory nothing is answered: HELLO comes again. */
+    if (dctx_connection_accept_(link->router, id, id_size, &link->counters, &connection) != DCTX_OK)
+        return;
+    if (dctx_link_obtain_(link, hello.node, &peer) != DCTX_OK) {
+        dctx_connection_free_(connection);
+        return;
+    }
+    if (peer->in != NULL) /* cannot be: callbacks make no inbound connections */
+        dctx_link_lose_(link, peer->in, "it connected anew", 0);
+    connection->peer = peer;
+    connection->incarnation = hello.incarnation;
+    peer->in = connection;
+    peer->pins++;
+    link->inbound++;
+    dctx_lookup_insert_(&link->by_id, &connection->entry, connection->id, connection->id_size);
+    dctx_link_say_welcome_(link, connection);
+    dctx_link_up_(link, connection, hello.window);
+}
+
+/* HELLO on an inbound connection that is up. */
+static void greet_again(dctx_link_t *link, dctx_connection_t *connection,
+                        const dctx_record_t *record)
+{
+    dctx_hello_t hello;
+    if (dctx_hello_decode_(record->payload, &hello) != DCTX_OK ||
+        strcmp(hello.node, connection->peer->name) != 0) {
+        link->counters.malformed++;
+        return;
+    }
+    if (hello.incarnation == connection->incarnation) {
+        dctx_link_say_welcome_(link, connection);
+        return;
+    }
+    uint8_t id[ID_MAX];
+    size_t id_size = connection->id_size;
+    memcpy(id, connection->id, id_size);
+    dctx_link_lose_(link, connection, "it began anew", 0);
+    dctx_link_settle_(link);
+    admit(link, id, id_size, record->payload);
+}
+
+static void report_refused(dctx_link_t *link, dctx_connection_t *connection, const char *why)
+{
+    link->counters.handshakes_refused++;
+    dctx_link_lose_(link, connection, "refused", 0);
+    if (link->options.on_peer != NULL)
+        link->options.on_peer(connection->peer->name, DCTX_PEER_REFUSED, why, link->options.arg);
+}
+
+/* A record on a dialled connection whose handshake is not done. */
+static void take_answer(dctx_link_t *link, dctx_connection_t *connection,
+                        const dctx_record_t *record)
+{
+    char why[DCTX_REASON_MAX + 1];
+    dctx_hello_t hello;
+    if (record->kind == DCTX_KIND_REFUSED) {
+        size_t size =
+            record->payload.size < DCTX_REASON_MAX ? record->payload.size : DCTX_REASON_MAX;
+        const uint8_t *text = record->payload.data;
+        for (size_t i = 0; i < size; i++)
+            why[i] = text[i] < 0x20 || text[i] == 0x7f ? '?' : (char)text[i];
+        why[size] = '\0';
+        report_refused(link, connection, why);
+    } else if (record->kind != DCTX_KIND_WELCOME) {
+        link->counters.malformed++;
+    } else if (dctx_hello_decode_(record->payload, &hello) != DCTX_OK) {
+        link->counters.malformed++;
+        report_refused(link, connection, "its WELCOME is not as the protocol has it");
+    } else if (strcmp(hello.node, connection->peer->name) != 0) {
+        static const dctx_record_t bye = {.kind = DCTX_KIND_BYE};
+        (void)dctx_connection_put_(connection, &bye);
+        dctx_connection_flush_(connection);
+        snprintf(why, sizeof(why), "the node there is named %s", hello.node);
+        report_refused(link, connection, why);
+    } else {
+        dctx_link_up_(link, connection, hello.window);
+    }
+}
+
+/* ---- records and frames ------------------------------------------------------------------------
+ */
+
+/* True if a message was given on. */
+static bool take_record(dctx_link_t *link, dctx_connection_t *connection,
+                        const dctx_record_t *record)
+{
+    if (connection->state == DCTX_CONNECTION_HANDSHAKE) {
+        take_answer(link, connection, record);
+        return false;
+    }
+    if (record->acknowledged > connection->flushed) {
+        link->counters.malformed++;
+    } else if (record->acknowledged > connection->acknowledged) {
+        connection->acknowledged = record->acknowledged;
+        if (connection->peer->held.first != NULL)
+            dctx_link_mark_dirty_(link, connection);
+    }
+    if (dctx_record_is_message_(record))
+        return take_message(link, connection, record);
+    bool inbound = dctx_connection_is_inbound_(connection);
+    switch (record->kind) {
+    case DCTX_KIND_PING: {
+        dctx_record_t pong = {.kind = DCTX_KIND_PONG, .payload = record->payload};
+        if (dctx_connection_put_(connection, &pong))
+            dctx_link_mark_dirty_(link, connection);
+        break;
+    }
+    case DCTX_KIND_BYE:
+        dctx_link_lose_(link, connection, "it said goodbye", 0);
+        break;
+    case DCTX_KIND_REFUSED:
+        if (inbound)
+            link->counters.malformed++;
+        else
+            dctx_link_lose_(link, connection, "it does not know this connection", 0);
+        break;
+    case DCTX_KIND_HELLO:
+        if (inbound)
+            greet_again(link, connection, record);
+        else
+            link->counters.malformed++;
+        break;
+    case DCTX_KIND_WELCOME:
+        if (inbound)
+            link->counters.malformed++;
+        break;
+    default: /* PONG, ACK, and kinds to be skipped: a sign of life, and what the head says */
+        break;
+    }
+    return false;
+}
+
+void dctx_link_forget_delivery_(dctx_link_t *link)
+{
+    dctx_delivery_t *delivery = &link->delivery;
+    if (!delivery->active)
+        return;
+    dctx_snapshot_unref(&delivery->snapshot);
+    (void)zmq_msg_close(&delivery->frame);
+    delivery->active = false;
+    delivery->connection = NULL;
+}
+
+/* Gives on the frame in delivery. A frame costs at least one of `budget`. */
+static void deliver(dctx_link_t *link, size_t *budget)
+{
+    dctx_delivery_t *delivery = &link->delivery;
+    size_t given = 0;
+    while (delivery->at < delivery->end && given < *budget) {
+        dctx_connection_t *connection = delivery->connection;
+        dctx_record_t record;
+        if (connection == NULL || connection->state == DCTX_CONNECTION_LOST) {
+            delivery->at = delivery->end;
+            break;
+        }
+        delivery->at += dctx_record_read_(delivery->at, &record);
+        if ((record.flags & DCTX_SAME_CONTEXT) == 0) {
+            dctx_snapshot_unref(&delivery->snapshot);
+            delivery->stamp = record.stamp;
+            delivery->stamp_refused = false;
+        }
+        given += take_record(link, connection, &record);
+        if (link->losses != NULL)
+            dctx_link_settle_(link);
+    }
+    if (delivery->at >= delivery->end) {
+        dctx_link_forget_delivery_(link);
+        given += given == 0;
+    }
+    *budget -= given;
+}
+
+static dctx_error_t check(const dctx_link_t *link, const void *data, size_t size)
+{
+    return dctx_frame_check_(data, size, link->options.message_limit);
+}
+
+/* A frame from a routing id that has no connection. */
+static void meet_stranger(dctx_link_t *link, const void *id, size_t id_size, zmq_msg_t *frame)
+{
+    const uint8_t *data = zmq_msg_data(frame);
+    size_t size = zmq_msg_size(frame);
+    dctx_record_t record;
+    switch (check(link, data, size)) {
+    case DCTX_OK:
+        break;
+    case DCTX_ERR_VERSION:
+        link->counters.handshakes_refused++;
+        refuse(link, id, id_size, "this node speaks version 1 of the protocol");
+        return;
+    default:
+        link->counters.malformed++;
+        return;
+    }
+    size_t length = dctx_record_read_(data + DCTX_FRAME_HEAD, &record);
+    if (record.kind == DCTX_KIND_HELLO && DCTX_FRAME_HEAD + length == size)
+        admit(link, id, id_size, record.payload);
+    else if (record.kind != DCTX_KIND_BYE)
+        refuse(link, id, id_size, "say HELLO first, alone in its frame");
+}
+
+/* Takes link->delivery.frame, just received. */
+static void take_frame(dctx_link_t *link, dctx_connection_t *connection, size_t *budget)
+{
+    dctx_delivery_t *delivery = &link->delivery;
+    const uint8_t *data = zmq_msg_data(&delivery->frame);
+    size_t size = zmq_msg_size(&delivery->frame);
+    delivery->active = true;
+    delivery->connection = connection;
+    dctx_error_t error = check(link, data, size);
+    if (error != DCTX_OK) {
+        link->counters.malformed++;
+        dctx_link_forget_delivery_(link);
+        if (error == DCTX_ERR_VERSION && connection->state == DCTX_CONNECTION_HANDSHAKE) {
+            report_refused(link, connection, "it speaks another version of the protocol");
+            dctx_link_settle_(link);
+        }
+        --*budget;
+        return;
+    }
+    connection->heard = link->now;
+    connection->pinged_first = INT64_MIN;
+    delivery->at = data + DCTX_FRAME_HEAD;
+    delivery->end = data + size;
+    delivery->stamp = (dctx_bytes_t){NULL, 0};
+    delivery->stamp_refused = false;
+    deliver(link, budget);
+}
+
+/* ---- sockets -----------------------------------------------------------------------------------
+ */
+
+/* Receives a message that should have one frame more; false if it has others, which are taken off.
+ */
+static bool receive_last(void *socket, zmq_msg_t *frame)
+{
+    bool right = zmq_msg_more(frame) == 0;
+    while (zmq_msg_more(frame) != 0)
+        if (zmq_msg_recv(frame, socket, ZMQ_DONTWAIT) < 0)
+            return false;
+    return right;
+}
+
+/* True if there was something. */
+static bool read_router(dctx_link_t *link, size_t *budget)
+{
+    zmq_msg_t *frame = &link->delivery.frame;
+    uint8_t id[ID_MAX];
+    int id_size = zmq_recv(link->router, id, sizeof(id), ZMQ_DONTWAIT);
+    if (id_size < 0) {
+        link->router_drained = true;
+        return false;
+    }
+    link->counters.frames_received++;
+    (void)zmq_msg_init(frame);
+    if (zmq_msg_recv(frame, link->router, ZMQ_DONTWAIT) < 0 || !receive_last(link->router, frame)) {
+        link->counters.malformed++;
+        --*budget;
+        (void)zmq_msg_close(frame);
+        return true;
+    }
+    dctx_lookup_entry_t *entry = dctx_lookup_find_(&link->by_id, id, (size_t)id_size);
+    if (entry != NULL) {
+        take_frame(link, (dctx_connection_t *)((char *)entry - offsetof(dctx_connection_t, entry)),
+                   budget);
+        return true;
+    }
+    meet_stranger(link, id, (size_t)id_size, frame);
+    (void)zmq_msg_close(frame);
+    --*budget;
+    return true;
+}
+
+static bool read_dealer(dctx_link_t *link, dctx_connection_t *connection, size_t *budget)
+{
+    zmq_msg_t *frame = &link->delivery.frame;
+    (void)zmq_msg_init(frame);
+    if (zmq_msg_recv(frame, connection->socket, ZMQ_DONTWAIT) < 0) {
+        (void)zmq_msg_close(frame);
+        connection->drained = true;
+        /* Only now: what the peer sent before it went was still worth reading. */
+        if (connection->ended) {
+            dctx_link_lose_(link, connection, "the connection broke", 0);
+            dctx_link_settle_(link);
+        }
+        return false;
+    }
+    link->counters.frames_received++;
+    if (!receive_last(connection->socket, frame)) {
+        link->counters.malformed++;
+        --*budget;
+        (void)zmq_msg_close(frame);
+        return true;
+    }
+    take_frame(link, connection, budget);
+    return true;
+}
+
+/* One frame of each dialled connection that has one. */
+static bool read_dealers(dctx_link_t *link, size_t *budget)
+{
+    bool any = false;
+    uint64_t unchanged = link->peers_changed;
+    for (dctx_peer_t *peer = link->peers; peer != NULL; peer = peer->next) {
+        if (peer->out == NULL || peer->out->drained)
+            continue;
+        any |= read_dealer(link, peer->out, budget);
+        /* A callback may have taken this very peer away: begin again, those drained are passed
+         * over. */
+        if (link->peers_changed != unchanged)
+            return true;
+        if (*budget == 0) {
+            dctx_link_move_last_(link, peer);
+            return true;
+        }
+    }
+    return any;
+}
+
+static void begin_round(dctx_link_t *link)
+{
+    link->router_drained = false;
+    for (dctx_peer_t *peer = link->peers; peer != NULL; peer = peer->next) {
+        if (peer->out == NULL)
+            continue;
+        peer->out->drained = false;
+        if (dctx_monitor_tells_end_(peer->out->monitor))
+            peer->out->ended = true;
+    }
+}
+
+bool dctx_link_receive_(dctx_link_t *link, size_t most)
+{
+    size_t budget = most;
+    bool any = true;
+    begin_round(link);
+    if (link->delivery.active)
+        deliver(link, &budget);
+    /* A frame from the ROUTER and one from each DEALER in turn. Where the budget ends, the next
+     * call goes on with the others, so that a flood on one socket does not silence the rest. */
+    while (any && budget > 0) {
+        any = link->dealers_turn;
+        if (!link->dealers_turn) {
+            link->dealers_turn = true;
+            any = !link->router_drained && read_router(link, &budget);
+            if (budget == 0)
+                break;
+        }
+        any |= read_dealers(link, &budget);
+        link->dealers_turn = budget == 0;
+    }
+    return budget == 0;
+}
