@@ -2,6 +2,7 @@
 #ifndef DCTX_SNAPSHOT_INTERNAL_H
 #define DCTX_SNAPSHOT_INTERNAL_H
 
+#include <dcontext/internal.h>
 #include <dcontext/snapshot.h>
 
 #include "chain.h"
@@ -14,18 +15,19 @@ typedef struct dctx_wire {
     uint8_t data[];
 } dctx_wire_t;
 
-/* Each pointer but the last two is set when the snapshot is made and never again; NULL stands for
+/* Each pointer but the last three is set when the snapshot is made and never again; NULL stands for
  * "none". */
 struct dctx_snapshot {
     dctx_refcount_t refs;
     dctx_registry_t *registry;
-    dctx_table_t *table[DCTX_KINDS];
-    dctx_chain_t *chain;
-    dctx_stamp_t *extras; /* the entries passing through; NULL if there are none */
-    /* Both NULL until first needed, then for good: stored by any holder, by compare and exchange
+    dctx_table_t *table[DCTX_KINDS]; /* DCTX_NO_TABLE if no value of that kind is set */
+    dctx_chain_t *chain;             /* NULL: the empty one */
+    dctx_stamp_t *extras;            /* the entries passing through; NULL if there are none */
+    /* All NULL until first needed, then for good: stored by any holder, by compare and exchange
      * with release; loaded with acquire. */
     dctx_wire_t *wire;
-    dctx_snapshot_t *broadcast; /* what of it may leave the process, with a reference */
+    dctx_snapshot_t *broadcast;  /* what of it may leave the process, with a reference */
+    dctx_companion_t *companion; /* a library above; see internal.h */
 };
 
 /* An empty one, with one reference on it and one on the registry. NULL: no memory. */
@@ -34,10 +36,5 @@ dctx_snapshot_t *dctx_snapshot_new_(dctx_registry_t *registry);
 /* Drops a reference; what dies of values goes to the grave. The registry must have another
  * reference if the grave gets anything, because types' destructors are found through it. */
 void dctx_snapshot_drop_(dctx_snapshot_t *snapshot, dctx_grave_t *grave);
-
-static inline size_t dctx_snapshot_kind_count_(const dctx_snapshot_t *snapshot, int kind)
-{
-    return snapshot->table[kind] != NULL ? snapshot->table[kind]->count : 0;
-}
 
 #endif

@@ -6,8 +6,10 @@
 #ifndef DCONTEXT_INTERNAL_H
 #define DCONTEXT_INTERNAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
+#include <dcontext/context.h>
 #include <dcontext/error.h>
 #include <dcontext/type.h>
 
@@ -46,6 +48,36 @@ DCTX_EXPORT dctx_error_t dctx_type_decoded_size_(const dctx_type_t *type, const 
 DCTX_EXPORT dctx_error_t dctx_type_decode_(const dctx_type_t *type, void *dst, const void *data,
                                            size_t size);
 DCTX_EXPORT void dctx_type_destroy_(const dctx_type_t *type, void *value);
+
+/*
+ * A snapshot without what `keep` says no to: it is asked once for each broadcast value, with its
+ * key, and for each entry passing through, with a NULL key. Local values stay; the chain goes if
+ * keep_chain is false. When all is kept it is the same snapshot with one more reference.
+ * DCTX_ERR_NOMEM.
+ */
+typedef bool (*dctx_keep_fn)(const dctx_key_t *key, dctx_bytes_t name, void *arg);
+DCTX_EXPORT dctx_error_t dctx_snapshot_filter_(const dctx_snapshot_t *snapshot, dctx_keep_fn keep,
+                                               void *arg, bool keep_chain,
+                                               dctx_snapshot_t **ret_snapshot);
+
+/* A snapshot with these values in addition; a NULL value makes its key absent. DCTX_ERR_NOMEM,
+ * DCTX_ERR_UNKNOWN_KEY, and what a type's copy refuses with. */
+DCTX_EXPORT dctx_error_t dctx_snapshot_with_(const dctx_snapshot_t *snapshot,
+                                             const dctx_binding_t *bindings, size_t count,
+                                             dctx_snapshot_t **ret_snapshot);
+
+/*
+ * What a library above keeps with a snapshot, such as the frame it travels in. There is one place:
+ * read with acquire, set by compare and exchange (`expected` NULL: none yet), so any thread may. The
+ * snapshot destroys it when it dies; whoever replaces one hands it on inside the new one.
+ */
+typedef struct dctx_companion {
+    void (*destroy)(struct dctx_companion *companion);
+} dctx_companion_t;
+DCTX_EXPORT dctx_companion_t *dctx_snapshot_companion_(const dctx_snapshot_t *snapshot);
+DCTX_EXPORT bool dctx_snapshot_set_companion_(const dctx_snapshot_t *snapshot,
+                                              dctx_companion_t *expected,
+                                              dctx_companion_t *companion);
 
 #ifdef __cplusplus
 }
