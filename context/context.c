@@ -13,11 +13,10 @@
 
 static inline dctx_value_t *find_value(const dctx_key_t *key)
 {
-    const dctx_thread_t *thread = dctx_thread_self_;
-    if (__builtin_expect(thread == NULL || key == NULL, 0) ||
-        __builtin_expect(key->registry != thread->now.registry, 0))
+    if (__builtin_expect(key == NULL, 0) ||
+        __builtin_expect(key->registry != dctx_hot_.registry, 0))
         return NULL;
-    return thread->now.slots[key->kind][key->index];
+    return dctx_hot_.table[key->kind]->slots[key->index];
 }
 
 const void *dctx_get(const dctx_key_t *key)
@@ -56,7 +55,7 @@ static dctx_error_t check(const dctx_key_t *key, const dctx_type_t *type,
     dctx_thread_t *thread = dctx_thread_();
     if (__builtin_expect(thread == NULL, 0))
         return DCTX_ERR_NOMEM;
-    if (__builtin_expect(key->registry != thread->now.registry, 0))
+    if (__builtin_expect(key->registry != dctx_hot_.registry, 0))
         return dctx_fail_(DCTX_ERR_UNKNOWN_KEY,
                           "key '%s' is not of the registry of this thread's context", key->name);
     if (__builtin_expect(type != NULL && type != key->type, 0))
@@ -210,13 +209,13 @@ dctx_error_t dctx_update(const dctx_key_t *key, dctx_update_fn update, void *arg
 
 dctx_error_t dctx_clear(void)
 {
-    dctx_thread_t *thread = dctx_thread_self_;
+    dctx_thread_t *thread = dctx_hot_.thread;
     if (thread == NULL)
         return DCTX_OK;
     dctx_grave_t grave = {NULL};
     for (uint32_t kind = 0; kind < DCTX_KINDS; kind++)
         dctx_thread_clear_kind_(thread, kind, &grave);
-    if (thread->now.extras != NULL)
+    if (dctx_thread_state_(thread)->extras != NULL)
         dctx_thread_put_extras_(thread, NULL, &grave);
     dctx_grave_empty_(&grave);
     return DCTX_OK;
@@ -289,14 +288,6 @@ dctx_error_t dctx_set_many(const dctx_binding_t *bindings, size_t count)
     return error;
 }
 
-static dctx_error_t merge_table(dctx_thread_t *thread, const dctx_snapshot_t *snapshot,
-                                uint32_t kind, dctx_grave_t *grave)
-{
-    return dctx_snapshot_kind_count_(snapshot, (int)kind) == 0
-               ? DCTX_OK
-               : dctx_thread_writable_(thread, kind, grave);
-}
-
 dctx_error_t dctx_merge(const dctx_snapshot_t *snapshot)
 {
     if (snapshot == NULL)
@@ -304,16 +295,17 @@ dctx_error_t dctx_merge(const dctx_snapshot_t *snapshot)
     dctx_thread_t *thread = dctx_thread_();
     if (thread == NULL)
         return DCTX_ERR_NOMEM;
-    if (snapshot->registry != thread->now.registry)
+    if (snapshot->registry != dctx_hot_.registry)
         return dctx_fail_(DCTX_ERR_REGISTRY,
                           "the snapshot is of another registry than this thread's context");
     dctx_grave_t grave = {NULL};
     dctx_stamp_t *extras = NULL;
     dctx_error_t error = dctx_thread_reserve_(thread, dctx_snapshot_count(snapshot));
     for (uint32_t kind = 0; kind < DCTX_KINDS && error == DCTX_OK; kind++)
-        error = merge_table(thread, snapshot, kind, &grave);
+        if (snapshot->table[kind]->count > 0)
+            error = dctx_thread_writable_(thread, kind, &grave);
     if (error == DCTX_OK && snapshot->extras != NULL)
-        error = dctx_stamp_merge_(thread->now.extras, snapshot->extras, &extras);
+        error = dctx_stamp_merge_(dctx_thread_state_(thread)->extras, snapshot->extras, &extras);
     if (error != DCTX_OK) {
         dctx_grave_empty_(&grave);
         return error;
@@ -322,7 +314,7 @@ dctx_error_t dctx_merge(const dctx_snapshot_t *snapshot)
         dctx_thread_put_extras_(thread, extras, &grave);
     for (uint32_t kind = 0; kind < DCTX_KINDS; kind++) {
         const dctx_table_t *table = snapshot->table[kind];
-        for (uint32_t i = 0, left = table != NULL ? table->count : 0; left > 0; i++) {
+        for (uint32_t i = 0, left = table->count; left > 0; i++) {
             dctx_value_t *value = table->slots[i];
             if (value == NULL)
                 continue;
@@ -340,19 +332,13 @@ dctx_error_t dctx_merge(const dctx_snapshot_t *snapshot)
 
 bool dctx_is_empty(void)
 {
-    const dctx_thread_t *thread = dctx_thread_self_;
-    if (thread == NULL)
-        return true;
-    if (thread->depth > 0 || thread->now.extras != NULL)
-        return false;
-    for (uint32_t kind = 0; kind < DCTX_KINDS; kind++)
-        if (thread->now.table[kind] != NULL && thread->now.table[kind]->count > 0)
-            return false;
-    return true;
+    const dctx_thread_t *thread = dctx_hot_.thread;
+    return thread == NULL || (thread->depth == 0 && thread->state->extras == NULL &&
+                              dctx_hot_.table[DCTX_KIND_BROADCAST]->count == 0 &&
+                              dctx_hot_.table[DCTX_KIND_LOCAL]->count == 0);
 }
 
 dctx_registry_t *dctx_current_registry(void)
 {
-    const dctx_thread_t *thread = dctx_thread_self_;
-    return thread != NULL ? thread->now.registry : dctx_registry_global();
+    return dctx_hot_.thread != NULL ? dctx_hot_.registry : dctx_registry_global();
 }

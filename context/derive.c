@@ -29,7 +29,7 @@ static dctx_error_t own_table(dctx_snapshot_t *copy, int kind)
         return DCTX_ERR_NOMEM;
     dctx_table_blank_(table);
     copy->table[kind] = table;
-    if (shared == NULL)
+    if (shared == DCTX_NO_TABLE)
         return DCTX_OK;
     dctx_table_fill_(table, shared);
     dctx_grave_t grave = {NULL};
@@ -46,7 +46,7 @@ static dctx_error_t filter_values(dctx_snapshot_t *copy, const dctx_snapshot_t *
 {
     const dctx_table_t *all = whole->table[DCTX_KIND_BROADCAST];
     bool owned = false;
-    for (uint32_t i = 0, left = all != NULL ? all->count : 0; left > 0; i++) {
+    for (uint32_t i = 0, left = all->count; left > 0; i++) {
         if (all->slots[i] == NULL)
             continue;
         left--;

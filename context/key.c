@@ -17,9 +17,10 @@ static inline uint64_t pack(const dctx_key_t *key)
            key->index;
 }
 
-static inline bool is_bound(uint64_t bound, const dctx_thread_t *thread)
+/* The thread has a context. */
+static inline bool is_bound(uint64_t bound)
 {
-    return bound >> (INDEX_BITS + 1) == thread->now.serial;
+    return bound >> (INDEX_BITS + 1) == dctx_hot_.registry->serial;
 }
 
 static inline uint32_t bound_kind(uint64_t bound)
@@ -32,7 +33,7 @@ static inline uint32_t bound_index(uint64_t bound)
     return (uint32_t)(bound & ((1u << INDEX_BITS) - 1));
 }
 
-static const dctx_key_t *find_in(dctx_registry_t *registry, dctx_typed_key_t *key)
+static const dctx_key_t *find_in(const dctx_registry_t *registry, dctx_typed_key_t *key)
 {
     if (registry == NULL || !dctx_registry_frozen_(registry))
         return NULL;
@@ -47,26 +48,25 @@ const dctx_key_t *dctx_typed_key_find(dctx_typed_key_t *key)
 {
     if (key == NULL)
         return NULL;
-    const dctx_thread_t *thread = dctx_thread_self_;
-    if (thread == NULL)
+    const dctx_registry_t *registry = dctx_hot_.registry;
+    if (registry == NULL)
         return find_in(dctx_registry_global(), key);
     uint64_t bound = __atomic_load_n(&key->bound_, __ATOMIC_RELAXED);
-    if (__builtin_expect(!is_bound(bound, thread), 0))
-        return find_in(thread->now.registry, key);
-    const dctx_registry_t *registry = thread->now.registry;
+    if (__builtin_expect(!is_bound(bound), 0))
+        return find_in(registry, key);
     return registry->keys[bound_index(bound) +
                           (bound_kind(bound) == DCTX_KIND_LOCAL ? registry->kind_count[0] : 0)];
 }
 
 const void *dctx_typed_key_get(dctx_typed_key_t *key)
 {
-    const dctx_thread_t *thread = dctx_thread_self_;
-    if (__builtin_expect(thread == NULL || key == NULL, 0))
+    const dctx_registry_t *registry = dctx_hot_.registry;
+    if (__builtin_expect(registry == NULL || key == NULL, 0))
         return NULL;
     uint64_t bound = __atomic_load_n(&key->bound_, __ATOMIC_RELAXED);
-    if (__builtin_expect(!is_bound(bound, thread), 0))
-        return dctx_get(find_in(thread->now.registry, key));
-    dctx_value_t *value = thread->now.slots[bound_kind(bound)][bound_index(bound)];
+    if (__builtin_expect(!is_bound(bound), 0))
+        return dctx_get(find_in(registry, key));
+    dctx_value_t *value = dctx_hot_.table[bound_kind(bound)]->slots[bound_index(bound)];
     return value != NULL ? dctx_value_get_(value) : NULL;
 }
 

@@ -85,11 +85,12 @@ void dctx_log(dctx_log_level_t level, const char *format, ...)
  * ------------------------------------------------------------------------------------ */
 
 /*
- * Threads count in stripes of their own, a cache line each, so that decoding on two threads does
- * not share one. Past STRIPES threads a stripe has several writers, hence the atomic addition;
- * relaxed, because the figures order nothing.
+ * Threads count in stripes, a cache line each, so that decoding on two threads does not share one. The first
+ * OWN_STRIPES threads have one each, for good, and so need no atomic addition; all others share what is left. Relaxed,
+ * because the figures order nothing.
  */
-#define STRIPES 64
+#define STRIPES     64
+#define OWN_STRIPES 32
 
 typedef struct stripe {
     uint64_t counts[DCTX_COUNTERS];
@@ -98,14 +99,26 @@ typedef struct stripe {
 _Static_assert(sizeof(stripe_t) == 64, "a stripe is one cache line");
 
 static stripe_t stripes[STRIPES];
-static unsigned next_stripe;
+static uint64_t next_stripe;
 static _Thread_local stripe_t *my_stripe;
+static _Thread_local bool my_own;
+
+static void take_stripe(void)
+{
+    uint64_t number = __atomic_fetch_add(&next_stripe, 1, __ATOMIC_RELAXED);
+    my_own = number < OWN_STRIPES;
+    my_stripe = &stripes[my_own ? number : OWN_STRIPES + number % (STRIPES - OWN_STRIPES)];
+}
 
 void dctx_count_(dctx_counter_t counter)
 {
-    if (my_stripe == NULL)
-        my_stripe = &stripes[__atomic_fetch_add(&next_stripe, 1, __ATOMIC_RELAXED) % STRIPES];
-    (void)__atomic_fetch_add(&my_stripe->counts[counter], 1, __ATOMIC_RELAXED);
+    if (__builtin_expect(my_stripe == NULL, 0))
+        take_stripe();
+    uint64_t *count = &my_stripe->counts[counter];
+    if (__builtin_expect(my_own, 1))
+        __atomic_store_n(count, __atomic_load_n(count, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+    else
+        (void)__atomic_fetch_add(count, 1, __ATOMIC_RELAXED);
 }
 
 static uint64_t total(dctx_counter_t counter)

@@ -11,14 +11,15 @@
 /* ---- opening -----------------------------------------------------------------------------------
  */
 
-static dctx_error_t refused(dctx_error_t error, dctx_scope_t *ret_scope)
+static __attribute__((noinline)) dctx_error_t refused(dctx_error_t error, dctx_scope_t *ret_scope)
 {
     dctx_count_(DCTX_COUNT_SCOPE_REFUSED);
-    ret_scope->error_ = error;
+    *ret_scope = (dctx_scope_t){0, NULL, error};
     return error;
 }
 
-static dctx_error_t check_name(const dctx_limits_t *limits, const char *name, size_t size)
+static __attribute__((noinline)) dctx_error_t check_name(const dctx_limits_t *limits,
+                                                         const char *name, size_t size)
 {
     char shown[DCTX_NAME_SHOWN_SIZE];
     if (size > limits->name_bytes)
@@ -32,63 +33,81 @@ static dctx_error_t check_name(const dctx_limits_t *limits, const char *name, si
 
 dctx_error_t dctx_scope_check_name_(const dctx_registry_t *registry, const char *name)
 {
-    return name == NULL
-               ? DCTX_OK
-               : check_name(&registry->limits, name, strnlen(name, DCTX_NAME_BYTES_MAX + 1));
+    return name == NULL ? DCTX_OK : check_name(&registry->limits, name, strlen(name));
 }
 
 /* All that can fail in opening a frame with that name in that registry. */
-static dctx_error_t prepare(dctx_thread_t *thread, const dctx_limits_t *limits, const char *name,
-                            size_t size)
+static inline dctx_error_t prepare(dctx_thread_t *thread, const dctx_limits_t *limits,
+                                   const char *name, size_t size)
 {
     if (__builtin_expect(thread->depth >= limits->scope_depth, 0))
         return dctx_fail_(DCTX_ERR_LIMIT, "%u scopes are open; scope_depth is %zu", thread->depth,
                           limits->scope_depth);
-    if (size > 0) {
-        dctx_error_t error = check_name(limits, name, size);
-        if (__builtin_expect(error != DCTX_OK, 0))
-            return error;
-    }
+    if (size > 0 &&
+        __builtin_expect(size > limits->name_bytes || !dctx_name_is_clean_(name, size), 0))
+        return check_name(limits, name, size);
     if (__builtin_expect(thread->depth == thread->frame_capacity, 0))
         return dctx_thread_grow_frames_(thread);
     return DCTX_OK;
 }
 
-/* Cannot fail. The state is the one in which the frame is to be. */
-static dctx_frame_t *open_frame(dctx_thread_t *thread, const char *name, size_t size,
-                                dctx_scope_t *ret_scope)
+/* As memcpy(), for names: few sizes, so no call. */
+static inline void copy_name(char *dst, const char *src, size_t size)
 {
-    if (__builtin_expect(thread->serial_next == thread->serial_end, 0))
-        dctx_thread_refill_serials_(thread);
-    dctx_frame_t *frame = &thread->frames[thread->depth++];
-    frame->serial = thread->serial_next++;
-    frame->logged[0] = 0;
-    frame->logged[1] = 0;
+    if (size >= 16) {
+        size_t last = size - 16;
+        for (size_t i = 0; i < last; i += 16)
+            memcpy(dst + i, src + i, 16);
+        memcpy(dst + last, src + last, 16);
+    } else if (size >= 8) {
+        uint64_t head, tail;
+        memcpy(&head, src, 8);
+        memcpy(&tail, src + size - 8, 8);
+        memcpy(dst, &head, 8);
+        memcpy(dst + size - 8, &tail, 8);
+    } else {
+        for (size_t i = 0; i < size; i++)
+            dst[i] = src[i];
+    }
+}
+
+/* Cannot fail. The state is the one in which the frame is to be. */
+static inline dctx_frame_t *open_frame(dctx_thread_t *thread, const char *name, size_t size,
+                                       unsigned flags, dctx_scope_t *ret_scope)
+{
+    uint64_t serial = thread->serial + 1;
+    if (__builtin_expect(serial % DCTX_SERIAL_BLOCK <= 1, 0))
+        serial = dctx_thread_new_serials_() + 1;
+    thread->serial = serial;
+    dctx_frame_t *frame = thread->depth++ > 0 ? thread->top + 1 : thread->frames;
+    thread->top = frame;
+    frame->serial = serial;
     frame->undo_start = thread->undo_count;
-    frame->saved = 0;
-    frame->closing = false;
+    frame->flags = (uint8_t)flags;
     frame->name_size = (uint8_t)size;
     if (size > 0) {
-        memcpy(frame->name, name, size);
-        thread->names[thread->now.names_start + thread->now.named++] =
-            (dctx_bytes_t){frame->name, size};
+        copy_name(frame->name, name, size);
+        thread->names[thread->name_count++] = (dctx_bytes_t){frame->name, size};
     }
-    *ret_scope = (dctx_scope_t){frame->serial, thread, DCTX_OK};
+    *ret_scope = (dctx_scope_t){serial, thread, DCTX_OK};
     return frame;
 }
 
-static size_t name_length(const char *name)
+static inline size_t name_length(const char *name)
 {
-    return name != NULL ? strnlen(name, DCTX_NAME_BYTES_MAX + 1) : 0;
+    return name != NULL && name[0] != '\0' ? strlen(name) : 0;
 }
+
+/* What a named frame puts away at once: the chain is another from there on, and at the pop it is the old one again. */
+#define NAMED                                                                                      \
+    (DCTX_SAVED_CHAIN | DCTX_SAVED_CACHED << DCTX_CAPTURE | DCTX_SAVED_CACHED << DCTX_FORK)
 
 dctx_error_t dctx_scope_push(const char *name, dctx_scope_t *ret_scope)
 {
-    *ret_scope = (dctx_scope_t){0, NULL, DCTX_OK};
     dctx_thread_t *thread = dctx_thread_();
-    if (thread == NULL)
+    if (__builtin_expect(thread == NULL, 0))
         return refused(DCTX_ERR_NOMEM, ret_scope);
-    const dctx_registry_t *registry = thread->now.registry;
+    const dctx_registry_t *registry = dctx_hot_.registry;
     if (__builtin_expect(!dctx_registry_frozen_(registry), 0))
         return refused(dctx_fail_(DCTX_ERR_NOT_FROZEN, "freeze the registry before opening scopes"),
                        ret_scope);
@@ -96,80 +115,81 @@ dctx_error_t dctx_scope_push(const char *name, dctx_scope_t *ret_scope)
     dctx_error_t error = prepare(thread, &registry->limits, name, size);
     if (__builtin_expect(error != DCTX_OK, 0))
         return refused(error, ret_scope);
-    dctx_frame_t *frame = open_frame(thread, name, size, ret_scope);
-    frame->attach = false;
-    if (size > 0) {
-        /* The chain is another from here on, and at the pop it is this one again. */
-        frame->saved =
-            DCTX_SAVED_CHAIN | DCTX_SAVED_CACHED << DCTX_CAPTURE | DCTX_SAVED_CACHED << DCTX_FORK;
-        frame->chain = thread->now.chain;
-        frame->cached[0] = thread->now.cached[0];
-        frame->cached[1] = thread->now.cached[1];
-        thread->now.chain = NULL;
-        thread->now.cached[0] = NULL;
-        thread->now.cached[1] = NULL;
+    if (size == 0) {
+        (void)open_frame(thread, name, 0, 0, ret_scope);
+        return DCTX_OK;
     }
+    dctx_frame_t *frame = open_frame(thread, name, size, NAMED, ret_scope);
+    dctx_state_t *state = dctx_thread_state_(thread);
+    frame->chain = state->chain;
+    frame->cached[0] = state->cached[0];
+    frame->cached[1] = state->cached[1];
+    state->chain = NULL;
+    state->cached[0] = NULL;
+    state->cached[1] = NULL;
     return DCTX_OK;
 }
 
-/* ---- attaching ---------------------------------------------------------------------------------
- */
+/* ---- attaching --------------------------------------------------------------------------------- */
 
-static void enter(dctx_thread_t *thread, dctx_snapshot_t *snapshot, bool named)
+/* A new state, with just what reading needs. */
+static inline void enter(dctx_thread_t *thread, dctx_snapshot_t *snapshot)
 {
-    dctx_state_t *before = &thread->saved[thread->saved_count++];
-    *before = thread->now;
-    dctx_state_t *now = &thread->now;
-    now->registry = snapshot->registry;
-    now->serial = snapshot->registry->serial;
-    for (uint32_t kind = 0; kind < DCTX_KINDS; kind++) {
-        dctx_table_t *table = snapshot->table[kind];
-        now->table[kind] = table;
-        now->sharing[kind] = table != NULL ? DCTX_BORROWED : DCTX_OWNED;
-        now->slots[kind] = table != NULL ? table->slots : dctx_no_slots_;
-        /* Spare memory is lent to the new state, unless the old one may need it. */
-        if (now->spare[kind] != NULL) {
-            if (before->registry == now->registry && before->undo_start == thread->undo_count)
-                before->spare[kind] = NULL;
-            else
-                now->spare[kind] = NULL;
-        }
+    dctx_state_t *before = thread->state;
+    before->registry = dctx_hot_.registry;
+    before->table[0] = dctx_hot_.table[0];
+    before->table[1] = dctx_hot_.table[1];
+    dctx_refcount_add(&snapshot->refs, 1);
+    dctx_hot_.registry = snapshot->registry;
+    dctx_hot_.table[0] = snapshot->table[0];
+    dctx_hot_.table[1] = snapshot->table[1];
+    dctx_state_t *state = before + 1;
+    state->attached = snapshot;
+    state->names_start = thread->name_count;
+    state->undo_start = thread->undo_count;
+    state->pristine = true;
+    thread->state = state;
+}
+
+static bool is_last_state(const dctx_thread_t *thread)
+{
+    return thread->state == thread->states + thread->state_capacity - 1;
+}
+
+static inline dctx_error_t attach(const dctx_snapshot_t *snapshot, const char *name,
+                                  dctx_scope_t *ret_scope)
+{
+    if (__builtin_expect(snapshot == NULL, 0))
+        return refused(dctx_fail_(DCTX_ERR_INVALID, "no snapshot to attach"), ret_scope);
+    dctx_thread_t *thread = dctx_thread_();
+    if (__builtin_expect(thread == NULL, 0))
+        return refused(DCTX_ERR_NOMEM, ret_scope);
+    size_t size = name_length(name);
+    dctx_error_t error = prepare(thread, &snapshot->registry->limits, name, size);
+    if (error == DCTX_OK && __builtin_expect(is_last_state(thread), 0))
+        error = dctx_thread_grow_states_(thread);
+    if (__builtin_expect(error != DCTX_OK, 0))
+        return refused(error, ret_scope);
+    enter(thread, (dctx_snapshot_t *)(uintptr_t)snapshot);
+    (void)open_frame(thread, name, size, DCTX_FRAME_ATTACH, ret_scope);
+    if (size > 0) {
+        /* With a name the chain is another than the snapshot's. */
+        dctx_state_t *state = dctx_thread_state_(thread);
+        state->cached[0] = NULL;
+        state->cached[1] = NULL;
     }
-    now->attached = dctx_snapshot_ref(snapshot);
-    now->extras = snapshot->extras;
-    bool whole = !named;
-    now->cached[DCTX_FORK] = whole ? snapshot : NULL;
-    now->cached[DCTX_CAPTURE] =
-        whole && dctx_snapshot_kind_count_(snapshot, DCTX_KIND_LOCAL) == 0 ? snapshot : NULL;
-    now->chain = NULL;
-    now->names_start = before->names_start + before->named;
-    now->named = 0;
-    now->undo_start = thread->undo_count;
+    return DCTX_OK;
 }
 
 dctx_error_t dctx_attach_scope(const dctx_snapshot_t *snapshot, const char *name,
                                dctx_scope_t *ret_scope)
 {
-    *ret_scope = (dctx_scope_t){0, NULL, DCTX_OK};
-    if (snapshot == NULL)
-        return refused(dctx_fail_(DCTX_ERR_INVALID, "no snapshot to attach"), ret_scope);
-    dctx_thread_t *thread = dctx_thread_();
-    if (thread == NULL)
-        return refused(DCTX_ERR_NOMEM, ret_scope);
-    size_t size = name_length(name);
-    dctx_error_t error = prepare(thread, &snapshot->registry->limits, name, size);
-    if (error == DCTX_OK && __builtin_expect(thread->saved_count == thread->saved_capacity, 0))
-        error = dctx_thread_grow_saved_(thread);
-    if (__builtin_expect(error != DCTX_OK, 0))
-        return refused(error, ret_scope);
-    enter(thread, (dctx_snapshot_t *)(uintptr_t)snapshot, size > 0);
-    open_frame(thread, name, size, ret_scope)->attach = true;
-    return DCTX_OK;
+    return attach(snapshot, name, ret_scope);
 }
 
 dctx_error_t dctx_attach(const dctx_snapshot_t *snapshot, dctx_scope_t *ret_scope)
 {
-    return dctx_attach_scope(snapshot, NULL, ret_scope);
+    return attach(snapshot, NULL, ret_scope);
 }
 
 /* ---- closing -----------------------------------------------------------------------------------
@@ -200,38 +220,82 @@ static dctx_error_t misused(dctx_error_t error)
     return error;
 }
 
+static const char *kind_of(const dctx_frame_t *frame)
+{
+    return (frame->flags & DCTX_FRAME_ATTACH) != 0 ? "attachment" : "scope";
+}
+
 static dctx_error_t close_out_of_order(dctx_thread_t *thread, uint64_t serial)
 {
     dctx_frame_t *frame = find_frame(thread, serial);
-    if (frame == NULL || frame->closing)
+    if (frame == NULL || (frame->flags & DCTX_FRAME_CLOSING) != 0)
         return misused(dctx_fail_(DCTX_ERR_NOT_OPEN, "the scope was popped before"));
-    frame->closing = true;
-    const dctx_frame_t *top = &thread->frames[thread->depth - 1];
-    return misused(dctx_fail_(DCTX_ERR_SCOPE_ORDER,
-                              "%s '%.*s' is popped while %s '%.*s', opened later, is still open",
-                              frame->attach ? "attachment" : "scope", frame->name_size, frame->name,
-                              top->attach ? "attachment" : "scope", top->name_size, top->name));
+    frame->flags |= DCTX_FRAME_CLOSING;
+    const dctx_frame_t *top = thread->top;
+    return misused(dctx_fail_(
+        DCTX_ERR_SCOPE_ORDER, "%s '%.*s' is popped while %s '%.*s', opened later, is still open",
+        kind_of(frame), frame->name_size, frame->name, kind_of(top), top->name_size, top->name));
 }
 
-dctx_error_t dctx_scope_pop(dctx_scope_t *scope)
+/* Every token but that of the top frame. */
+static dctx_error_t pop_odd(dctx_scope_t *scope)
 {
     if (scope == NULL)
         return DCTX_OK;
     uint64_t serial = scope->serial_;
-    dctx_thread_t *thread = dctx_thread_self_;
-    if (serial != 0 && __builtin_expect(thread == NULL || scope->owner_ != thread, 0))
+    dctx_thread_t *thread = dctx_hot_.thread;
+    if (serial != 0 && (thread == NULL || scope->owner_ != thread))
         return misused(dctx_fail_(DCTX_ERR_WRONG_THREAD,
                                   "the scope was opened on another thread; it stays open there"));
     *scope = (dctx_scope_t){0, NULL, DCTX_OK};
-    if (serial == 0)
-        return DCTX_OK;
-    if (__builtin_expect(thread->depth == 0 || thread->frames[thread->depth - 1].serial != serial ||
-                             thread->frames[thread->depth - 1].closing,
-                         0))
-        return close_out_of_order(thread, serial);
-    dctx_thread_pop_(thread);
-    /* Those that were popped too early, and had to wait for this one. */
-    while (thread->depth > 0 && __builtin_expect(thread->frames[thread->depth - 1].closing, 0))
+    return serial != 0 ? close_out_of_order(thread, serial) : DCTX_OK;
+}
+
+/* A frame that was popped too early, and only had to wait for those above it. */
+static inline bool waits(const dctx_thread_t *thread)
+{
+    return thread->depth > 0 && __builtin_expect((thread->top->flags & DCTX_FRAME_CLOSING) != 0, 0);
+}
+
+/* Ends the top frame if nothing was done in it that needs undoing or releasing, as dctx_thread_pop_() would. */
+static inline bool pop_quickly(dctx_thread_t *thread)
+{
+    const dctx_frame_t *frame = thread->top;
+    dctx_state_t *state = thread->state;
+    if (thread->undo_count != frame->undo_start)
+        return false;
+    if (frame->flags == NAMED) {
+        if (state->chain != NULL || state->cached[0] != NULL || state->cached[1] != NULL)
+            return false;
+        state->chain = frame->chain;
+        state->cached[0] = frame->cached[0];
+        state->cached[1] = frame->cached[1];
+        thread->name_count--;
+    } else if (frame->flags == DCTX_FRAME_ATTACH && state->pristine) {
+        dctx_snapshot_t *attached = dctx_thread_leave_(thread);
+        if (dctx_refcount_drop(&attached->refs, 1))
+            dctx_snapshot_bury_(attached);
+        return true;
+    } else if (frame->flags != 0) {
+        return false;
+    }
+    thread->depth--;
+    thread->top--;
+    return true;
+}
+
+dctx_error_t dctx_scope_pop(dctx_scope_t *scope)
+{
+    dctx_thread_t *thread = dctx_hot_.thread;
+    if (__builtin_expect(scope == NULL || thread == NULL || scope->owner_ != thread, 0) ||
+        __builtin_expect(thread->depth == 0, 0) ||
+        __builtin_expect(thread->top->serial != scope->serial_, 0) ||
+        __builtin_expect((thread->top->flags & DCTX_FRAME_CLOSING) != 0, 0))
+        return pop_odd(scope);
+    *scope = (dctx_scope_t){0, NULL, DCTX_OK};
+    if (!pop_quickly(thread))
+        dctx_thread_pop_(thread);
+    while (waits(thread))
         dctx_thread_pop_(thread);
     return DCTX_OK;
 }
@@ -243,7 +307,7 @@ dctx_error_t dctx_scope_error(const dctx_scope_t *scope)
 
 size_t dctx_scope_depth(void)
 {
-    const dctx_thread_t *thread = dctx_thread_self_;
+    const dctx_thread_t *thread = dctx_hot_.thread;
     return thread != NULL ? thread->depth : 0;
 }
 
@@ -274,26 +338,26 @@ void dctx_scope_cleanup_(dctx_scope_t *scope)
 
 size_t dctx_chain_format(char *buffer, size_t size)
 {
-    const dctx_thread_t *thread = dctx_thread_self_;
+    const dctx_thread_t *thread = dctx_hot_.thread;
     if (thread == NULL) {
         if (size > 0)
             buffer[0] = '\0';
         return 0;
     }
-    return dctx_chain_format_(dctx_thread_base_chain_(thread),
-                              thread->names + thread->now.names_start, thread->now.named,
-                              &thread->now.registry->limits, buffer, size);
+    return dctx_chain_format_(dctx_thread_base_chain_(thread), dctx_thread_names_(thread),
+                              dctx_thread_named_(thread), &dctx_hot_.registry->limits, buffer,
+                              size);
 }
 
 static dctx_chain_plan_t plan(const dctx_thread_t *thread)
 {
-    return dctx_chain_plan_(dctx_thread_base_chain_(thread), thread->now.named,
-                            &thread->now.registry->limits);
+    return dctx_chain_plan_(dctx_thread_base_chain_(thread), dctx_thread_named_(thread),
+                            &dctx_hot_.registry->limits);
 }
 
 size_t dctx_chain_length(void)
 {
-    const dctx_thread_t *thread = dctx_thread_self_;
+    const dctx_thread_t *thread = dctx_hot_.thread;
     if (thread == NULL)
         return 0;
     dctx_chain_plan_t made = plan(thread);
@@ -302,6 +366,6 @@ size_t dctx_chain_length(void)
 
 uint64_t dctx_chain_elided(void)
 {
-    const dctx_thread_t *thread = dctx_thread_self_;
+    const dctx_thread_t *thread = dctx_hot_.thread;
     return thread != NULL ? plan(thread).elided : 0;
 }

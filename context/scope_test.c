@@ -350,8 +350,8 @@ Test(scope, a_long_lived_scope_does_not_grow, .init = set_up)
         dctx_snapshot_t *snapshot = capture();
         dctx_snapshot_unref(&snapshot);
     }
-    cr_assert_leq(dctx_thread_self_->undo_count, 2);
-    uint32_t before = dctx_thread_self_->undo_count;
+    cr_assert_leq(dctx_hot_.thread->undo_count, 2);
+    uint32_t before = dctx_hot_.thread->undo_count;
     for (int i = 0; i < 1000; i++) {
         (void)snprintf(text, sizeof(text), "%d", i);
         OK(dctx_set(user, text));
@@ -359,7 +359,7 @@ Test(scope, a_long_lived_scope_does_not_grow, .init = set_up)
         OK(set_total(i));
         dctx_snapshot_unref(&snapshot);
     }
-    cr_assert_eq(dctx_thread_self_->undo_count, before);
+    cr_assert_eq(dctx_hot_.thread->undo_count, before);
     OK(dctx_scope_pop(&scope));
     cr_assert(dctx_is_empty());
 }
@@ -380,7 +380,7 @@ Test(scope, with_more_than_64_keys_each_is_undone)
     for (int round = 0; round < 3; round++)
         for (int64_t i = 0, value = 1000 + round; i < COUNT; i++)
             OK(dctx_set(keys[i], &value));
-    cr_assert_eq(dctx_thread_self_->undo_count, COUNT);
+    cr_assert_eq(dctx_hot_.thread->undo_count, COUNT);
     OK(dctx_scope_pop(&scope));
     for (int64_t i = 0; i < COUNT; i++)
         cr_assert_eq(*(const int64_t *)dctx_get(keys[i]), i);

@@ -14,7 +14,7 @@ dctx_snapshot_t *dctx_snapshot_new_(dctx_registry_t *registry)
         (void)dctx_fail_(DCTX_ERR_NOMEM, "no memory for a snapshot");
         return NULL;
     }
-    *snapshot = (dctx_snapshot_t){.registry = registry};
+    *snapshot = (dctx_snapshot_t){.registry = registry, .table = {DCTX_NO_TABLE, DCTX_NO_TABLE}};
     dctx_refcount_init(&snapshot->refs, 1);
     dctx_registry_ref_(registry);
     return snapshot;
@@ -52,18 +52,22 @@ dctx_snapshot_t *dctx_snapshot_ref(const dctx_snapshot_t *snapshot)
     return counted;
 }
 
+void dctx_snapshot_bury_(dctx_snapshot_t *snapshot)
+{
+    dctx_grave_t grave = {NULL};
+    dctx_registry_t *registry = take_apart(snapshot, &grave);
+    dctx_grave_empty_(&grave);
+    dctx_registry_unref_(registry);
+}
+
 void dctx_snapshot_unref(dctx_snapshot_t **snapshot_p)
 {
     if (snapshot_p == NULL || *snapshot_p == NULL)
         return;
     dctx_snapshot_t *snapshot = *snapshot_p;
     *snapshot_p = NULL;
-    if (!dctx_refcount_drop(&snapshot->refs, 1))
-        return;
-    dctx_grave_t grave = {NULL};
-    dctx_registry_t *registry = take_apart(snapshot, &grave);
-    dctx_grave_empty_(&grave);
-    dctx_registry_unref_(registry);
+    if (dctx_refcount_drop(&snapshot->refs, 1))
+        dctx_snapshot_bury_(snapshot);
 }
 
 /* ---- taking ------------------------------------------------------------------------------------
@@ -81,45 +85,55 @@ static dctx_error_t make(dctx_thread_t *thread, uint32_t which, dctx_snapshot_t 
     dctx_error_t error = dctx_thread_chain_(thread, &chain);
     if (error != DCTX_OK)
         return error;
-    dctx_snapshot_t *snapshot = dctx_snapshot_new_(thread->now.registry);
+    dctx_snapshot_t *snapshot = dctx_snapshot_new_(dctx_hot_.registry);
     if (snapshot == NULL) {
         dctx_chain_unref_(chain);
         return DCTX_ERR_NOMEM;
     }
     snapshot->chain = chain;
-    snapshot->extras = dctx_stamp_ref_(thread->now.extras);
+    snapshot->extras = dctx_stamp_ref_(thread->state->extras);
     for (uint32_t kind = 0; kind < kinds; kind++)
         snapshot->table[kind] = dctx_thread_share_(thread, kind);
     *ret_snapshot = snapshot;
     return DCTX_OK;
 }
 
-static dctx_error_t take_slow(dctx_thread_t *thread, uint32_t which, dctx_snapshot_t **ret_snapshot)
+static __attribute__((noinline)) dctx_error_t take_slow(uint32_t which,
+                                                        dctx_snapshot_t **ret_snapshot)
 {
-    if (!dctx_registry_frozen_(thread->now.registry))
+    dctx_thread_t *thread = dctx_thread_();
+    if (thread == NULL)
+        return DCTX_ERR_NOMEM;
+    if (!dctx_registry_frozen_(dctx_hot_.registry))
         return dctx_fail_(DCTX_ERR_NOT_FROZEN, "freeze the registry before taking snapshots");
+    dctx_state_t *state = dctx_thread_state_(thread);
+    if (state->cached[which] != NULL) {
+        *ret_snapshot = dctx_snapshot_ref(state->cached[which]);
+        return DCTX_OK;
+    }
     dctx_snapshot_t *snapshot = NULL;
     /* What stands for the whole state says what of it may leave, and keeps that. */
-    dctx_error_t error = which == DCTX_CAPTURE && thread->now.cached[DCTX_FORK] != NULL
-                             ? dctx_snapshot_broadcast(thread->now.cached[DCTX_FORK], &snapshot)
+    dctx_error_t error = which == DCTX_CAPTURE && state->cached[DCTX_FORK] != NULL
+                             ? dctx_snapshot_broadcast(state->cached[DCTX_FORK], &snapshot)
                              : make(thread, which, &snapshot);
     if (error != DCTX_OK)
         return error;
-    thread->now.cached[which] = snapshot;
+    state->cached[which] = snapshot;
     /* The attached one is in the cache without a reference. */
-    *ret_snapshot = snapshot != thread->now.attached ? dctx_snapshot_ref(snapshot) : snapshot;
+    *ret_snapshot = snapshot != state->attached ? dctx_snapshot_ref(snapshot) : snapshot;
     return DCTX_OK;
 }
 
 static inline dctx_error_t take(uint32_t which, dctx_snapshot_t **ret_snapshot)
 {
-    dctx_thread_t *thread = dctx_thread_();
-    if (thread == NULL)
-        return DCTX_ERR_NOMEM;
-    dctx_snapshot_t *cached = thread->now.cached[which];
+    const dctx_thread_t *thread = dctx_hot_.thread;
+    if (__builtin_expect(thread == NULL || thread->state->pristine, 0))
+        return take_slow(which, ret_snapshot);
+    dctx_snapshot_t *cached = thread->state->cached[which];
     if (__builtin_expect(cached == NULL, 0))
-        return take_slow(thread, which, ret_snapshot);
-    *ret_snapshot = dctx_snapshot_ref(cached);
+        return take_slow(which, ret_snapshot);
+    dctx_refcount_add(&cached->refs, 1);
+    *ret_snapshot = cached;
     return DCTX_OK;
 }
 
@@ -152,7 +166,7 @@ dctx_error_t dctx_snapshot_broadcast(const dctx_snapshot_t *snapshot,
 {
     if (snapshot == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "no snapshot");
-    if (dctx_snapshot_kind_count_(snapshot, DCTX_KIND_LOCAL) == 0) {
+    if (snapshot->table[DCTX_KIND_LOCAL]->count == 0) {
         *ret_snapshot = dctx_snapshot_ref(snapshot);
         return DCTX_OK;
     }
@@ -182,8 +196,7 @@ const void *dctx_snapshot_get(const dctx_snapshot_t *snapshot, const dctx_key_t 
 {
     if (snapshot == NULL || key == NULL || key->registry != snapshot->registry)
         return NULL;
-    const dctx_table_t *table = snapshot->table[key->kind];
-    dctx_value_t *value = table != NULL ? table->slots[key->index] : NULL;
+    dctx_value_t *value = snapshot->table[key->kind]->slots[key->index];
     return value != NULL ? dctx_value_get_(value) : NULL;
 }
 
@@ -200,9 +213,9 @@ bool dctx_snapshot_is_empty(const dctx_snapshot_t *snapshot)
 
 size_t dctx_snapshot_count(const dctx_snapshot_t *snapshot)
 {
-    return snapshot == NULL ? 0
-                            : dctx_snapshot_kind_count_(snapshot, DCTX_KIND_BROADCAST) +
-                                  dctx_snapshot_kind_count_(snapshot, DCTX_KIND_LOCAL);
+    return snapshot != NULL ? (size_t)snapshot->table[DCTX_KIND_BROADCAST]->count +
+                                  snapshot->table[DCTX_KIND_LOCAL]->count
+                            : 0;
 }
 
 size_t dctx_snapshot_unknown_count(const dctx_snapshot_t *snapshot)

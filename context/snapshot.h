@@ -20,9 +20,9 @@ typedef struct dctx_wire {
 struct dctx_snapshot {
     dctx_refcount_t refs;
     dctx_registry_t *registry;
-    dctx_table_t *table[DCTX_KINDS];
-    dctx_chain_t *chain;
-    dctx_stamp_t *extras; /* the entries passing through; NULL if there are none */
+    dctx_table_t *table[DCTX_KINDS]; /* DCTX_NO_TABLE if no value of that kind is set */
+    dctx_chain_t *chain;             /* NULL: the empty one */
+    dctx_stamp_t *extras;            /* the entries passing through; NULL if there are none */
     /* All NULL until first needed, then for good: stored by any holder, by compare and exchange
      * with release; loaded with acquire. */
     dctx_wire_t *wire;
@@ -33,13 +33,11 @@ struct dctx_snapshot {
 /* An empty one, with one reference on it and one on the registry. NULL: no memory. */
 dctx_snapshot_t *dctx_snapshot_new_(dctx_registry_t *registry);
 
+/* Frees one whose last reference was dropped. Runs user code. */
+void dctx_snapshot_bury_(dctx_snapshot_t *snapshot);
+
 /* Drops a reference; what dies of values goes to the grave. The registry must have another
  * reference if the grave gets anything, because types' destructors are found through it. */
 void dctx_snapshot_drop_(dctx_snapshot_t *snapshot, dctx_grave_t *grave);
-
-static inline size_t dctx_snapshot_kind_count_(const dctx_snapshot_t *snapshot, int kind)
-{
-    return snapshot->table[kind] != NULL ? snapshot->table[kind]->count : 0;
-}
 
 #endif

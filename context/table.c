@@ -5,6 +5,11 @@
 #include "alloc.h"
 #include "fail.h"
 
+_Static_assert(offsetof(struct dctx_no_table, slots) == offsetof(dctx_table_t, slots),
+               "the table of no values is a table");
+
+struct dctx_no_table dctx_no_table_;
+
 dctx_table_t *dctx_table_new_(uint32_t capacity)
 {
     dctx_table_t *table = dctx_alloc_(sizeof(*table) + capacity * sizeof(table->slots[0]));

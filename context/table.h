@@ -12,6 +12,17 @@ typedef struct dctx_table {
     dctx_value_t *slots[];
 } dctx_table_t;
 
+/* The table of those that have no value: longer than any registry, never written, not counted. It lies in .bss, so it
+ * costs address space and not memory. */
+struct dctx_no_table {
+    dctx_refcount_t refs;
+    uint32_t capacity;
+    uint32_t count;
+    dctx_value_t *slots[DCTX_KEYS_MAX];
+};
+extern struct dctx_no_table dctx_no_table_;
+#define DCTX_NO_TABLE ((dctx_table_t *)&dctx_no_table_)
+
 /* With one reference; the slots are not filled. NULL: no memory. */
 dctx_table_t *dctx_table_new_(uint32_t capacity);
 
@@ -29,14 +40,14 @@ void dctx_table_free_(dctx_table_t *table);
 
 static inline dctx_table_t *dctx_table_ref_(dctx_table_t *table)
 {
-    if (table != NULL)
+    if (table != DCTX_NO_TABLE)
         dctx_refcount_add(&table->refs, 1);
     return table;
 }
 
 static inline void dctx_table_drop_(dctx_table_t *table, dctx_grave_t *grave)
 {
-    if (table != NULL && dctx_refcount_drop(&table->refs, 1)) {
+    if (table != DCTX_NO_TABLE && dctx_refcount_drop(&table->refs, 1)) {
         dctx_table_vacate_(table, grave);
         dctx_table_free_(table);
     }

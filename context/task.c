@@ -23,8 +23,7 @@ typedef struct start {
 static void end_thread(void *unused)
 {
     (void)unused;
-    if (dctx_thread_self_ != NULL)
-        dctx_thread_free_(dctx_thread_self_);
+    dctx_thread_end_();
 }
 
 static void *begin_thread(void *arg)
@@ -47,7 +46,7 @@ static void *begin_thread(void *arg)
 static void discard(start_t *start)
 {
     if (start->context != NULL)
-        dctx_thread_free_(start->context);
+        dctx_thread_discard_(start->context);
     dctx_snapshot_unref(&start->snapshot);
     dctx_release_(start);
 }

@@ -3,7 +3,7 @@
 typedef struct seen {
     char user[32];
     char secret[32];
-    char chain[128];
+    char chain[4096];
     size_t depth;
     int runs;
     dctx_task_t *task;

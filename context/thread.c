@@ -8,49 +8,48 @@
 #include "fail.h"
 
 #define FIRST_FRAMES 16
-#define FIRST_SAVED  4
+#define FIRST_STATES 4
 #define FIRST_UNDO   32
-#define SERIAL_BLOCK (UINT64_C(1) << 20)
 
-_Thread_local dctx_thread_t *dctx_thread_self_ __attribute__((tls_model("initial-exec")));
+_Thread_local dctx_hot_t dctx_hot_ __attribute__((tls_model("initial-exec")));
 
-/* In .bss and only ever read: it costs address space, not memory. */
-dctx_value_t *dctx_no_slots_[DCTX_KEYS_MAX];
+/* ---- a thread's beginning and end -------------------------------------------------------------- */
 
-/* ---- a thread's beginning and end --------------------------------------------------------------
- */
+/* Relaxed: only uniqueness counts. */
+static uint64_t next_serial_block = DCTX_SERIAL_BLOCK;
 
-/* Threads take serials in blocks, so that pushing a scope touches nothing shared. Relaxed: only
- * uniqueness counts. */
-static uint64_t next_serial_block = SERIAL_BLOCK;
+uint64_t dctx_thread_new_serials_(void)
+{
+    return __atomic_fetch_add(&next_serial_block, DCTX_SERIAL_BLOCK, __ATOMIC_RELAXED);
+}
 
 /* The key's only use is its destructor. Set in the once below, which orders it for all. */
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 static pthread_key_t exit_key;
 static int exit_error;
 
-static void end_thread(void *thread)
+static void end_at_exit(void *thread)
 {
-    dctx_thread_free_(thread);
+    (void)thread;
+    dctx_thread_end_();
 }
 
 static void make_exit_key(void)
 {
-    exit_error = pthread_key_create(&exit_key, end_thread);
+    exit_error = pthread_key_create(&exit_key, end_at_exit);
 }
 
-static void set_table(dctx_thread_t *thread, uint32_t kind, dctx_table_t *table,
-                      dctx_sharing_t sharing)
+void dctx_thread_discard_(dctx_thread_t *thread)
 {
-    thread->now.table[kind] = table;
-    thread->now.sharing[kind] = (uint8_t)sharing;
-    thread->now.slots[kind] = table != NULL ? table->slots : dctx_no_slots_;
+    dctx_release_(thread->frames);
+    dctx_release_(thread->states);
+    dctx_release_(thread->undo);
+    dctx_release_(thread);
 }
 
 dctx_thread_t *dctx_thread_prepare_(void)
 {
-    dctx_registry_t *registry = dctx_registry_global();
-    if (registry == NULL)
+    if (dctx_registry_global() == NULL)
         return NULL;
     (void)pthread_once(&exit_once, make_exit_key);
     if (exit_error != 0) {
@@ -62,15 +61,18 @@ dctx_thread_t *dctx_thread_prepare_(void)
         (void)dctx_fail_(DCTX_ERR_NOMEM, "no memory for a thread's context");
         return NULL;
     }
-    thread->now.registry = registry;
-    thread->now.serial = registry->serial;
-    for (uint32_t kind = 0; kind < DCTX_KINDS; kind++)
-        set_table(thread, kind, NULL, DCTX_OWNED);
-    if (dctx_thread_grow_frames_(thread) != DCTX_OK || dctx_thread_grow_saved_(thread) != DCTX_OK) {
-        dctx_thread_free_(thread);
+    if (dctx_thread_grow_frames_(thread) != DCTX_OK ||
+        dctx_thread_grow_states_(thread) != DCTX_OK) {
+        dctx_thread_discard_(thread);
         return NULL;
     }
+    thread->states[0] = (dctx_state_t){.attached = NULL};
     return thread;
+}
+
+static void enter(dctx_thread_t *thread)
+{
+    dctx_hot_ = (dctx_hot_t){dctx_registry_global(), {DCTX_NO_TABLE, DCTX_NO_TABLE}, thread};
 }
 
 dctx_thread_t *dctx_thread_make_self_(void)
@@ -81,86 +83,90 @@ dctx_thread_t *dctx_thread_make_self_(void)
     int error = pthread_setspecific(exit_key, thread);
     if (error != 0) {
         (void)dctx_fail_(DCTX_ERR_NOMEM, "a thread's context: %s", strerror(error));
-        dctx_thread_free_(thread);
+        dctx_thread_discard_(thread);
         return NULL;
     }
-    dctx_thread_self_ = thread;
+    enter(thread);
     return thread;
 }
 
 void dctx_thread_adopt_(dctx_thread_t *thread)
 {
-    /* If this fails, whoever adopts frees the context himself when the thread's work is done, which
+    /* If this fails, whoever adopts ends the context himself when the thread's work is done, which
      * he does anyway. */
     (void)pthread_setspecific(exit_key, thread);
-    dctx_thread_self_ = thread;
+    enter(thread);
 }
 
-static void uncache(dctx_thread_t *thread, uint32_t which, dctx_grave_t *grave)
+static void set_table(dctx_thread_t *thread, uint32_t kind, dctx_table_t *table,
+                      dctx_sharing_t sharing)
 {
-    dctx_snapshot_t *cached = thread->now.cached[which];
-    thread->now.cached[which] = NULL;
-    if (cached != NULL && cached != thread->now.attached)
+    dctx_hot_.table[kind] = table;
+    thread->state->sharing[kind] = (uint8_t)sharing;
+}
+
+static void uncache(dctx_state_t *state, uint32_t which, dctx_grave_t *grave)
+{
+    dctx_snapshot_t *cached = state->cached[which];
+    if (cached == NULL)
+        return;
+    state->cached[which] = NULL;
+    if (cached != state->attached)
         dctx_snapshot_drop_(cached, grave);
 }
 
-static void drop_extras(dctx_thread_t *thread, dctx_stamp_t *extras, dctx_grave_t *grave)
+static void drop_extras(const dctx_state_t *state, dctx_stamp_t *extras, dctx_grave_t *grave)
 {
-    const dctx_snapshot_t *attached = thread->now.attached;
-    if (attached == NULL || extras != attached->extras)
+    if (extras != NULL && (state->attached == NULL || extras != state->attached->extras))
         dctx_stamp_drop_(extras, grave);
 }
 
 /* Lets the table go and leaves the field as it is. The memory of one that nobody else has becomes
  * the spare one: popping may rely on that, see share. */
-static void let_go(dctx_thread_t *thread, uint32_t kind, dctx_grave_t *grave)
+static void let_go(dctx_state_t *state, uint32_t kind, dctx_grave_t *grave)
 {
-    dctx_table_t *table = thread->now.table[kind];
-    if (table == NULL || thread->now.sharing[kind] == DCTX_BORROWED)
+    dctx_table_t *table = dctx_hot_.table[kind];
+    if (table == DCTX_NO_TABLE || state->sharing[kind] == DCTX_BORROWED)
         return;
-    if (thread->now.sharing[kind] == DCTX_OWNED && thread->now.spare[kind] == NULL) {
+    if (state->sharing[kind] == DCTX_OWNED && state->spare[kind] == NULL) {
         dctx_table_vacate_(table, grave);
-        thread->now.spare[kind] = table;
+        state->spare[kind] = table;
         return;
     }
     dctx_table_drop_(table, grave);
 }
 
-/* Lets go all that the present state holds, but for `attached`. */
-static void leave_state(dctx_thread_t *thread, dctx_grave_t *grave)
+/* Lets go all that the present state holds, but for `attached` and the spare tables. */
+static void leave_state(dctx_state_t *state, dctx_grave_t *grave)
 {
     for (uint32_t i = 0; i < DCTX_KINDS; i++) {
-        uncache(thread, i, grave);
-        let_go(thread, i, grave);
+        uncache(state, i, grave);
+        let_go(state, i, grave);
     }
-    drop_extras(thread, thread->now.extras, grave);
-    dctx_chain_unref_(thread->now.chain);
+    drop_extras(state, state->extras, grave);
+    dctx_chain_unref_(state->chain);
 }
 
-void dctx_thread_free_(dctx_thread_t *thread)
+void dctx_thread_end_(void)
 {
-    /* Destructors of values run below. Should they call in, they find a thread without a context
-     * and make a new one, which is ended in turn: pthreads calls key destructors again when there
-     * is something new. */
-    if (dctx_thread_self_ == thread) {
-        dctx_thread_self_ = NULL;
-        (void)pthread_setspecific(exit_key, NULL);
-    }
+    dctx_thread_t *thread = dctx_hot_.thread;
+    if (thread == NULL)
+        return;
     while (thread->depth > 0)
         dctx_thread_pop_(thread);
     dctx_grave_t grave = {NULL};
-    leave_state(thread, &grave);
+    leave_state(thread->state, &grave);
     for (uint32_t kind = 0; kind < DCTX_KINDS; kind++)
-        dctx_table_free_(thread->now.spare[kind]);
-    dctx_release_(thread->frames);
-    dctx_release_(thread->saved);
-    dctx_release_(thread->undo);
-    dctx_release_(thread);
+        dctx_table_free_(thread->state->spare[kind]);
+    dctx_thread_discard_(thread);
+    dctx_hot_ = (dctx_hot_t){NULL, {NULL, NULL}, NULL};
+    (void)pthread_setspecific(exit_key, NULL);
+    /* Should destructors call in, they find a thread without a context and make a new one, which is
+     * ended in turn: pthreads calls key destructors again when there is something new. */
     dctx_grave_empty_(&grave);
 }
 
-/* ---- growing -----------------------------------------------------------------------------------
- */
+/* ---- growing ----------------------------------------------------------------------------------- */
 
 static uint32_t grown(uint32_t capacity, uint32_t first)
 {
@@ -182,49 +188,68 @@ dctx_error_t dctx_thread_grow_frames_(dctx_thread_t *thread)
             names[count++] = (dctx_bytes_t){frames[i].name, frames[i].name_size};
     dctx_release_(thread->frames);
     thread->frames = frames;
+    thread->top = thread->depth > 0 ? &frames[thread->depth - 1] : NULL;
     thread->names = names;
     thread->frame_capacity = capacity;
     return DCTX_OK;
 }
 
-dctx_error_t dctx_thread_grow_saved_(dctx_thread_t *thread)
+dctx_error_t dctx_thread_grow_states_(dctx_thread_t *thread)
 {
-    uint32_t capacity = grown(thread->saved_capacity, FIRST_SAVED);
-    dctx_state_t *saved = dctx_alloc_(capacity * sizeof(*saved));
-    if (saved == NULL)
+    uint32_t capacity = grown(thread->state_capacity, FIRST_STATES);
+    dctx_state_t *states = dctx_alloc_(capacity * sizeof(*states));
+    if (states == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for %u attached snapshots", capacity);
-    if (thread->saved_count > 0)
-        memcpy(saved, thread->saved, thread->saved_count * sizeof(*saved));
-    dctx_release_(thread->saved);
-    thread->saved = saved;
-    thread->saved_capacity = capacity;
+    size_t at = 0;
+    if (thread->states != NULL) {
+        at = (size_t)(thread->state - thread->states);
+        memcpy(states, thread->states, (at + 1) * sizeof(*states));
+    }
+    dctx_release_(thread->states);
+    thread->states = states;
+    thread->state = &states[at];
+    thread->state_capacity = capacity;
     return DCTX_OK;
 }
 
-void dctx_thread_refill_serials_(dctx_thread_t *thread)
+static bool undoes_something(const dctx_thread_t *thread)
 {
-    thread->serial_next = __atomic_fetch_add(&next_serial_block, SERIAL_BLOCK, __ATOMIC_RELAXED);
-    thread->serial_end = thread->serial_next + SERIAL_BLOCK;
+    return thread->undo_count > thread->state->undo_start;
 }
 
-/* ---- writing -----------------------------------------------------------------------------------
- */
+void dctx_thread_open_state_(dctx_thread_t *thread)
+{
+    dctx_state_t *state = thread->state;
+    dctx_state_t *before = state - 1;
+    dctx_snapshot_t *attached = state->attached;
+    state->pristine = false;
+    for (uint32_t kind = 0; kind < DCTX_KINDS; kind++) {
+        state->sharing[kind] = DCTX_BORROWED;
+        state->spare[kind] = NULL;
+        /* Spare memory is lent to the new state, unless the old one may need it. */
+        if (!before->pristine && before->registry == dctx_hot_.registry &&
+            before->undo_start == state->undo_start) {
+            state->spare[kind] = before->spare[kind];
+            before->spare[kind] = NULL;
+        }
+    }
+    state->extras = attached->extras;
+    state->cached[DCTX_FORK] = attached;
+    state->cached[DCTX_CAPTURE] = attached->table[DCTX_KIND_LOCAL]->count == 0 ? attached : NULL;
+    state->chain = NULL;
+}
+
+/* ---- writing ----------------------------------------------------------------------------------- */
 
 /* The scope that has to undo what is written now. NULL where nothing will be: at the bottom, and
  * straight in an attachment, whose whole state goes away with it. */
-static dctx_frame_t *undoing_frame(const dctx_thread_t *thread)
+static inline dctx_frame_t *undoing_frame(const dctx_thread_t *thread)
 {
-    if (thread->depth == 0)
-        return NULL;
-    dctx_frame_t *frame = &thread->frames[thread->depth - 1];
-    return frame->attach ? NULL : frame;
+    return thread->depth == 0 || (thread->top->flags & DCTX_FRAME_ATTACH) != 0 ? NULL : thread->top;
 }
 
-dctx_error_t dctx_thread_reserve_(dctx_thread_t *thread, size_t count)
+static dctx_error_t grow_undo(dctx_thread_t *thread, size_t needed)
 {
-    size_t needed = thread->undo_count + count;
-    if (__builtin_expect(needed <= thread->undo_capacity, 1) || undoing_frame(thread) == NULL)
-        return DCTX_OK;
     size_t capacity = thread->undo_capacity == 0 ? FIRST_UNDO : thread->undo_capacity;
     while (capacity < needed)
         capacity *= 2;
@@ -239,80 +264,93 @@ dctx_error_t dctx_thread_reserve_(dctx_thread_t *thread, size_t count)
     return DCTX_OK;
 }
 
-/* The present state is about to differ from the cached snapshot. If it is also the state to which
- * the scope will go back, the snapshot is put away for then, even if that is to say there is none.
- */
-static void invalidate(dctx_thread_t *thread, dctx_frame_t *frame, uint32_t which,
-                       dctx_grave_t *grave)
+dctx_error_t dctx_thread_reserve_(dctx_thread_t *thread, size_t count)
 {
-    uint8_t bit = (uint8_t)(DCTX_SAVED_CACHED << which);
-    if (frame != NULL && (frame->saved & bit) == 0) {
-        frame->saved |= bit;
-        frame->cached[which] = thread->now.cached[which];
-        thread->now.cached[which] = NULL;
-        return;
-    }
-    uncache(thread, which, grave);
+    size_t needed = thread->undo_count + count;
+    if (__builtin_expect(needed <= thread->undo_capacity, 1) || undoing_frame(thread) == NULL)
+        return DCTX_OK;
+    return grow_undo(thread, needed);
 }
 
-static void invalidate_kind(dctx_thread_t *thread, dctx_frame_t *frame, uint32_t kind,
-                            dctx_grave_t *grave)
+/* The present state is about to differ from the cached snapshot. If it is also the state to which
+ * the scope will go back, the snapshot is put away for then, even if that is to say there is none. */
+static inline void invalidate(dctx_state_t *state, dctx_frame_t *frame, uint32_t which,
+                              dctx_grave_t *grave)
 {
-    invalidate(thread, frame, DCTX_FORK, grave);
+    uint8_t bit = (uint8_t)(DCTX_SAVED_CACHED << which);
+    if (frame != NULL && (frame->flags & bit) == 0) {
+        frame->flags |= bit;
+        frame->cached[which] = state->cached[which];
+        state->cached[which] = NULL;
+        return;
+    }
+    uncache(state, which, grave);
+}
+
+static inline void invalidate_kind(dctx_state_t *state, dctx_frame_t *frame, uint32_t kind,
+                                   dctx_grave_t *grave)
+{
+    invalidate(state, frame, DCTX_FORK, grave);
     if (kind == DCTX_KIND_BROADCAST)
-        invalidate(thread, frame, DCTX_CAPTURE, grave);
+        invalidate(state, frame, DCTX_CAPTURE, grave);
 }
 
 /* Memory for a table. The spare one may serve as long as there is nothing to undo. */
-static dctx_table_t *fresh_table(dctx_thread_t *thread, uint32_t kind)
+static dctx_table_t *fresh_table(const dctx_thread_t *thread, uint32_t kind)
 {
-    dctx_table_t *spare = thread->now.spare[kind];
-    if (spare == NULL || thread->undo_count > thread->now.undo_start)
-        return dctx_table_new_(thread->now.registry->kind_count[kind]);
-    thread->now.spare[kind] = NULL;
+    dctx_table_t *spare = thread->state->spare[kind];
+    if (spare == NULL || undoes_something(thread))
+        return dctx_table_new_(dctx_hot_.registry->kind_count[kind]);
+    thread->state->spare[kind] = NULL;
     return spare;
 }
 
 /* The field is about to hold another table: the old one goes to the frame, if that has none yet,
  * else away. */
-static void put_table_away(dctx_thread_t *thread, dctx_frame_t *frame, uint32_t kind,
+static void put_table_away(dctx_state_t *state, dctx_frame_t *frame, uint32_t kind,
                            dctx_grave_t *grave)
 {
     uint8_t bit = (uint8_t)(DCTX_SAVED_TABLE << kind);
-    if (frame == NULL || (frame->saved & bit) != 0) {
-        let_go(thread, kind, grave);
+    if (frame == NULL || (frame->flags & bit) != 0) {
+        let_go(state, kind, grave);
         return;
     }
-    frame->saved |= bit;
-    frame->table[kind] = thread->now.table[kind];
-    frame->sharing[kind] = thread->now.sharing[kind];
+    frame->flags |= bit;
+    frame->table[kind] = dctx_hot_.table[kind];
+    frame->sharing[kind] = state->sharing[kind];
 }
 
-dctx_error_t dctx_thread_writable_(dctx_thread_t *thread, uint32_t kind, dctx_grave_t *grave)
+static dctx_error_t make_writable(dctx_thread_t *thread, uint32_t kind, dctx_grave_t *grave)
 {
-    dctx_frame_t *frame = undoing_frame(thread);
-    /* First, as a cached snapshot may be the only other holder of the table. */
-    invalidate_kind(thread, frame, kind, grave);
-    dctx_table_t *table = thread->now.table[kind];
-    if (__builtin_expect(table != NULL, 1)) {
-        if (thread->now.sharing[kind] == DCTX_OWNED)
-            return DCTX_OK;
-        if (thread->now.sharing[kind] == DCTX_SHARED && dctx_refcount_is_unique(&table->refs)) {
-            thread->now.sharing[kind] = DCTX_OWNED;
-            return DCTX_OK;
-        }
+    dctx_state_t *state = thread->state;
+    dctx_table_t *table = dctx_hot_.table[kind];
+    if (table != DCTX_NO_TABLE && state->sharing[kind] == DCTX_SHARED &&
+        dctx_refcount_is_unique(&table->refs)) {
+        state->sharing[kind] = DCTX_OWNED;
+        return DCTX_OK;
     }
     dctx_table_t *copy = fresh_table(thread, kind);
     if (copy == NULL)
         return DCTX_ERR_NOMEM;
-    if (table == NULL) {
+    if (table == DCTX_NO_TABLE) {
         dctx_table_blank_(copy);
     } else {
         dctx_table_fill_(copy, table);
-        put_table_away(thread, frame, kind, grave);
+        put_table_away(state, undoing_frame(thread), kind, grave);
     }
     set_table(thread, kind, copy, DCTX_OWNED);
     return DCTX_OK;
+}
+
+dctx_error_t dctx_thread_writable_(dctx_thread_t *thread, uint32_t kind, dctx_grave_t *grave)
+{
+    dctx_state_t *state = dctx_thread_state_(thread);
+    /* First, as a cached snapshot may be the only other holder of the table. */
+    invalidate_kind(state, undoing_frame(thread), kind, grave);
+    if (__builtin_expect(state->sharing[kind] == DCTX_OWNED, 1) &&
+        __builtin_expect(dctx_hot_.table[kind] != DCTX_NO_TABLE, 1))
+        return DCTX_OK;
+    return make_writable(thread, kind, grave);
 }
 
 static bool is_logged(const dctx_thread_t *thread, const dctx_frame_t *frame, uint32_t kind,
@@ -320,7 +358,7 @@ static bool is_logged(const dctx_thread_t *thread, const dctx_frame_t *frame, ui
 {
     if ((frame->logged[kind] >> (index % 64) & 1) == 0)
         return false;
-    if (thread->now.registry->kind_count[kind] <= 64)
+    if (dctx_hot_.registry->kind_count[kind] <= 64)
         return true;
     for (uint32_t i = frame->undo_start; i < thread->undo_count; i++)
         if (thread->undo[i].kind == kind && thread->undo[i].index == index)
@@ -328,29 +366,41 @@ static bool is_logged(const dctx_thread_t *thread, const dctx_frame_t *frame, ui
     return false;
 }
 
+/* True if the old value is in the log now, and not to be dropped. */
+static inline bool log_old(dctx_thread_t *thread, dctx_frame_t *frame, uint32_t kind,
+                           uint32_t index, dctx_value_t *old)
+{
+    if ((frame->flags & (DCTX_SAVED_TABLE << kind)) != 0)
+        return false;
+    if (thread->undo_count == frame->undo_start) {
+        frame->logged[0] = 0;
+        frame->logged[1] = 0;
+    } else if (is_logged(thread, frame, kind, index)) {
+        return false;
+    }
+    frame->logged[kind] |= UINT64_C(1) << (index % 64);
+    thread->undo[thread->undo_count++] = (dctx_undo_t){old, index, kind};
+    return true;
+}
+
 void dctx_thread_put_(dctx_thread_t *thread, const dctx_key_t *key, dctx_value_t *value,
                       dctx_grave_t *grave)
 {
     uint32_t kind = key->kind;
     uint32_t index = key->index;
-    dctx_table_t *table = thread->now.table[kind];
+    dctx_table_t *table = dctx_hot_.table[kind];
     dctx_value_t *old = table->slots[index];
     table->slots[index] = value;
     table->count += (uint32_t)(value != NULL) - (uint32_t)(old != NULL);
     dctx_frame_t *frame = undoing_frame(thread);
-    if (frame != NULL && (frame->saved & (DCTX_SAVED_TABLE << kind)) == 0 &&
-        !is_logged(thread, frame, kind, index)) {
-        frame->logged[kind] |= UINT64_C(1) << (index % 64);
-        thread->undo[thread->undo_count++] = (dctx_undo_t){old, index, kind};
-        return;
-    }
-    dctx_value_drop_(old, grave);
+    if (frame == NULL || !log_old(thread, frame, kind, index, old))
+        dctx_value_drop_(old, grave);
 }
 
 dctx_error_t dctx_thread_set_(dctx_thread_t *thread, const dctx_key_t *key, dctx_value_t *value,
                               dctx_grave_t *grave)
 {
-    if (value == NULL && thread->now.slots[key->kind][key->index] == NULL)
+    if (value == NULL && dctx_hot_.table[key->kind]->slots[key->index] == NULL)
         return DCTX_OK;
     dctx_error_t error = dctx_thread_reserve_(thread, 1);
     if (error == DCTX_OK)
@@ -362,52 +412,52 @@ dctx_error_t dctx_thread_set_(dctx_thread_t *thread, const dctx_key_t *key, dctx
 
 void dctx_thread_put_extras_(dctx_thread_t *thread, dctx_stamp_t *extras, dctx_grave_t *grave)
 {
+    dctx_state_t *state = dctx_thread_state_(thread);
     dctx_frame_t *frame = undoing_frame(thread);
     for (uint32_t which = 0; which < 2; which++)
-        invalidate(thread, frame, which, grave);
-    if (frame != NULL && (frame->saved & DCTX_SAVED_EXTRAS) == 0) {
-        frame->saved |= DCTX_SAVED_EXTRAS;
-        frame->extras = thread->now.extras;
+        invalidate(state, frame, which, grave);
+    if (frame != NULL && (frame->flags & DCTX_SAVED_EXTRAS) == 0) {
+        frame->flags |= DCTX_SAVED_EXTRAS;
+        frame->extras = state->extras;
     } else {
-        drop_extras(thread, thread->now.extras, grave);
+        drop_extras(state, state->extras, grave);
     }
-    thread->now.extras = extras;
+    state->extras = extras;
     /* What the attached snapshot has is held by it. */
-    if (thread->now.attached != NULL && extras == thread->now.attached->extras)
+    if (state->attached != NULL && extras == state->attached->extras)
         dctx_stamp_drop_(extras, grave);
 }
 
 void dctx_thread_clear_kind_(dctx_thread_t *thread, uint32_t kind, dctx_grave_t *grave)
 {
-    dctx_table_t *table = thread->now.table[kind];
-    if (table == NULL || table->count == 0)
+    if (dctx_hot_.table[kind]->count == 0)
         return;
+    dctx_state_t *state = dctx_thread_state_(thread);
     dctx_frame_t *frame = undoing_frame(thread);
-    invalidate_kind(thread, frame, kind, grave);
-    put_table_away(thread, frame, kind, grave);
-    set_table(thread, kind, NULL, DCTX_OWNED);
+    invalidate_kind(state, frame, kind, grave);
+    put_table_away(state, frame, kind, grave);
+    set_table(thread, kind, DCTX_NO_TABLE, DCTX_OWNED);
 }
 
-/* ---- sharing -----------------------------------------------------------------------------------
- */
+/* ---- sharing ----------------------------------------------------------------------------------- */
 
 dctx_error_t dctx_thread_prepare_share_(dctx_thread_t *thread, uint32_t kind)
 {
-    const dctx_table_t *table = thread->now.table[kind];
-    if (table == NULL || table->count == 0 || thread->now.sharing[kind] != DCTX_OWNED ||
-        thread->undo_count == thread->now.undo_start || thread->now.spare[kind] != NULL)
+    dctx_state_t *state = dctx_thread_state_(thread);
+    if (dctx_hot_.table[kind]->count == 0 || state->sharing[kind] != DCTX_OWNED ||
+        !undoes_something(thread) || state->spare[kind] != NULL)
         return DCTX_OK;
-    thread->now.spare[kind] = dctx_table_new_(thread->now.registry->kind_count[kind]);
-    return thread->now.spare[kind] != NULL ? DCTX_OK : DCTX_ERR_NOMEM;
+    state->spare[kind] = dctx_table_new_(dctx_hot_.registry->kind_count[kind]);
+    return state->spare[kind] != NULL ? DCTX_OK : DCTX_ERR_NOMEM;
 }
 
 dctx_table_t *dctx_thread_share_(dctx_thread_t *thread, uint32_t kind)
 {
-    dctx_table_t *table = thread->now.table[kind];
-    if (table == NULL || table->count == 0)
-        return NULL;
-    if (thread->now.sharing[kind] == DCTX_OWNED)
-        thread->now.sharing[kind] = DCTX_SHARED;
+    dctx_table_t *table = dctx_hot_.table[kind];
+    if (table->count == 0)
+        return DCTX_NO_TABLE;
+    if (thread->state->sharing[kind] == DCTX_OWNED)
+        thread->state->sharing[kind] = DCTX_SHARED;
     return dctx_table_ref_(table);
 }
 
@@ -419,47 +469,43 @@ dctx_table_t *dctx_thread_share_(dctx_thread_t *thread, uint32_t kind)
  */
 static void make_owned(dctx_thread_t *thread, uint32_t kind, dctx_grave_t *grave)
 {
-    dctx_table_t *table = thread->now.table[kind];
-    assert(table != NULL && thread->now.sharing[kind] == DCTX_SHARED);
+    dctx_table_t *table = dctx_hot_.table[kind];
+    assert(table != DCTX_NO_TABLE && thread->state->sharing[kind] == DCTX_SHARED);
     if (!dctx_refcount_is_unique(&table->refs)) {
-        dctx_table_t *spare = thread->now.spare[kind];
+        dctx_table_t *spare = thread->state->spare[kind];
         assert(spare != NULL);
-        thread->now.spare[kind] = NULL;
+        thread->state->spare[kind] = NULL;
         dctx_table_fill_(spare, table);
         dctx_table_drop_(table, grave);
-        set_table(thread, kind, spare, DCTX_OWNED);
+        dctx_hot_.table[kind] = spare;
     }
-    thread->now.sharing[kind] = DCTX_OWNED;
+    thread->state->sharing[kind] = DCTX_OWNED;
 }
 
 dctx_error_t dctx_thread_chain_(dctx_thread_t *thread, dctx_chain_t **ret_chain)
 {
-    dctx_state_t *now = &thread->now;
-    if (now->named == 0) {
-        *ret_chain = now->attached != NULL ? dctx_chain_ref_(now->attached->chain) : NULL;
-        return DCTX_OK;
-    }
-    if (now->chain == NULL) {
-        dctx_error_t error =
-            dctx_chain_build_(dctx_thread_base_chain_(thread), thread->names + now->names_start,
-                              now->named, &now->registry->limits, &now->chain);
+    dctx_state_t *state = dctx_thread_state_(thread);
+    dctx_chain_t *base = dctx_thread_base_chain_(thread);
+    uint32_t named = dctx_thread_named_(thread);
+    if (named > 0 && state->chain == NULL) {
+        dctx_error_t error = dctx_chain_build_(base, dctx_thread_names_(thread), named,
+                                               &dctx_hot_.registry->limits, &state->chain);
         if (error != DCTX_OK)
             return error;
     }
-    *ret_chain = dctx_chain_ref_(now->chain);
+    *ret_chain = dctx_chain_ref_(named > 0 ? state->chain : base);
     return DCTX_OK;
 }
 
-/* ---- popping -----------------------------------------------------------------------------------
- */
+/* ---- popping ----------------------------------------------------------------------------------- */
 
 static void undo_values(dctx_thread_t *thread, const dctx_frame_t *frame, dctx_grave_t *grave)
 {
     while (thread->undo_count > frame->undo_start) {
         dctx_undo_t entry = thread->undo[--thread->undo_count];
-        if (thread->now.sharing[entry.kind] != DCTX_OWNED)
+        if (thread->state->sharing[entry.kind] != DCTX_OWNED)
             make_owned(thread, entry.kind, grave);
-        dctx_table_t *table = thread->now.table[entry.kind];
+        dctx_table_t *table = dctx_hot_.table[entry.kind];
         dctx_value_t *value = table->slots[entry.index];
         table->slots[entry.index] = entry.old;
         table->count += (uint32_t)(entry.old != NULL) - (uint32_t)(value != NULL);
@@ -467,62 +513,76 @@ static void undo_values(dctx_thread_t *thread, const dctx_frame_t *frame, dctx_g
     }
 }
 
-static void pop_scope(dctx_thread_t *thread, const dctx_frame_t *frame, dctx_grave_t *grave)
+static void bring_back(dctx_thread_t *thread, const dctx_frame_t *frame, dctx_grave_t *grave)
 {
-    uint8_t saved = frame->saved;
+    dctx_state_t *state = thread->state;
+    uint8_t flags = frame->flags;
     /* First, as a snapshot of what is undone now may be the only other holder of a table. */
     for (uint32_t which = 0; which < 2; which++)
-        if ((saved & (DCTX_SAVED_CACHED << which)) != 0) {
-            uncache(thread, which, grave);
-            thread->now.cached[which] = frame->cached[which];
+        if ((flags & (DCTX_SAVED_CACHED << which)) != 0) {
+            uncache(state, which, grave);
+            state->cached[which] = frame->cached[which];
         }
+    if ((flags & DCTX_SAVED_CHAIN) != 0) {
+        dctx_chain_unref_(state->chain);
+        state->chain = frame->chain;
+        thread->name_count--;
+    }
+    if ((flags & (DCTX_SAVED_TABLE << 0 | DCTX_SAVED_TABLE << 1 | DCTX_SAVED_EXTRAS)) == 0)
+        return;
     for (uint32_t kind = 0; kind < DCTX_KINDS; kind++)
-        if ((saved & (DCTX_SAVED_TABLE << kind)) != 0) {
-            let_go(thread, kind, grave);
+        if ((flags & (DCTX_SAVED_TABLE << kind)) != 0) {
+            let_go(state, kind, grave);
             set_table(thread, kind, frame->table[kind], frame->sharing[kind]);
         }
-    undo_values(thread, frame, grave);
-    if ((saved & DCTX_SAVED_EXTRAS) != 0) {
-        drop_extras(thread, thread->now.extras, grave);
-        thread->now.extras = frame->extras;
-    }
-    if ((saved & DCTX_SAVED_CHAIN) != 0) {
-        dctx_chain_unref_(thread->now.chain);
-        thread->now.chain = frame->chain;
-        thread->now.named--;
+    if ((flags & DCTX_SAVED_EXTRAS) != 0) {
+        drop_extras(state, state->extras, grave);
+        state->extras = frame->extras;
     }
 }
 
-static dctx_snapshot_t *pop_attachment(dctx_thread_t *thread, dctx_grave_t *grave)
+/* The spare memory goes back to the state that lent it, or could have. */
+static void return_spares(const dctx_state_t *state, dctx_state_t *before)
 {
-    leave_state(thread, grave);
-    dctx_snapshot_t *attached = thread->now.attached;
-    dctx_state_t *before = &thread->saved[--thread->saved_count];
     for (uint32_t kind = 0; kind < DCTX_KINDS; kind++) {
-        dctx_table_t *spare = thread->now.spare[kind];
+        dctx_table_t *spare = state->spare[kind];
         if (spare == NULL)
             continue;
-        if (before->spare[kind] == NULL && before->registry == thread->now.registry)
+        if (!before->pristine && before->spare[kind] == NULL &&
+            before->registry == dctx_hot_.registry)
             before->spare[kind] = spare;
         else
             dctx_table_free_(spare);
     }
-    thread->now = *before;
-    return attached;
 }
 
-void dctx_thread_pop_(dctx_thread_t *thread)
+static void pop_attachment(dctx_thread_t *thread)
 {
     dctx_grave_t grave = {NULL};
-    dctx_snapshot_t *attached = NULL;
-    const dctx_frame_t *frame = &thread->frames[thread->depth - 1];
-    if (frame->attach)
-        attached = pop_attachment(thread, &grave);
-    else
-        pop_scope(thread, frame, &grave);
-    thread->depth--;
+    dctx_state_t *state = thread->state;
+    if (!state->pristine) {
+        leave_state(state, &grave);
+        return_spares(state, state - 1);
+    }
+    dctx_snapshot_t *attached = dctx_thread_leave_(thread);
     /* From here on user code may run. The attached snapshot keeps its registry, and so the types,
      * until the rest is gone. */
     dctx_grave_empty_(&grave);
     dctx_snapshot_unref(&attached);
+}
+
+void dctx_thread_pop_(dctx_thread_t *thread)
+{
+    const dctx_frame_t *frame = thread->top;
+    if ((frame->flags & DCTX_FRAME_ATTACH) != 0) {
+        pop_attachment(thread);
+        return;
+    }
+    dctx_grave_t grave = {NULL};
+    if (frame->flags != 0)
+        bring_back(thread, frame, &grave);
+    undo_values(thread, frame, &grave);
+    thread->depth--;
+    thread->top--;
+    dctx_grave_empty_(&grave);
 }

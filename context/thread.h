@@ -3,7 +3,7 @@
  *
  * Only the thread itself touches it, so nothing here is atomic. User code (types' functions, update
  * callbacks, log sinks) may call back in: it is called only while this is consistent, and pointers
- * into `frames`, `names`, `undo` and `saved` do not survive such a call, as these arrays move when
+ * into `frames`, `names`, `undo` and `states` do not survive such a call, as these arrays move when
  * they grow.
  */
 #ifndef DCTX_THREAD_H
@@ -11,6 +11,7 @@
 
 #include <dcontext/context.h>
 
+#include "name.h"
 #include "snapshot.h"
 
 /* Who else has a hand on a table. */
@@ -25,58 +26,67 @@ typedef enum dctx_sharing {
 enum { DCTX_CAPTURE = 0, DCTX_FORK = 1 };
 
 /*
- * What attaching replaces and detaching brings back.
+ * What a thread's every read needs, in the static TLS block itself: no pointer to follow, and nothing to test, as
+ * a thread without a context has a registry that no key is of.
+ */
+typedef struct dctx_hot {
+    dctx_registry_t *registry;       /* NULL if there is no context yet */
+    dctx_table_t *table[DCTX_KINDS]; /* DCTX_NO_TABLE if no value of that kind is set */
+    struct dctx_thread *thread;
+} dctx_hot_t;
+
+extern _Thread_local dctx_hot_t dctx_hot_ __attribute__((tls_model("initial-exec")));
+
+/*
+ * What attaching replaces and detaching brings back; with dctx_hot_, which has the present one's registry and tables.
  *
- * `extras` and `cached` are held with a reference of the thread's own, unless they are those of
- * `attached`: it holds them as long as it is attached, and so attaching costs one count and no
- * more.
+ * `extras` and `cached` are held with a reference of the thread's own, unless they are those of `attached`: it
+ * holds them as long as it is attached, and so attaching costs one count and no more.
  */
 typedef struct dctx_state {
-    dctx_registry_t *registry;
-    uint64_t serial; /* the registry's */
-    dctx_value_t *const
-        *slots[DCTX_KINDS]; /* what dctx_get() looks at: never NULL, long enough for any key */
-    dctx_table_t *table[DCTX_KINDS]; /* NULL: no value */
+    dctx_registry_t *registry; /* while another state is above this one */
+    dctx_table_t *table[DCTX_KINDS];
+    dctx_snapshot_t *attached; /* with a reference; NULL at the bottom */
+    uint32_t names_start;      /* in names[]: those that follow the attached snapshot's chain */
+    uint32_t undo_start;       /* in undo[] */
+    /* Attached, and only read since: what follows is not filled in. See dctx_thread_state_(). */
+    bool pristine;
     uint8_t sharing[DCTX_KINDS];
-    dctx_table_t
-        *spare[DCTX_KINDS]; /* memory for a table, holding nothing; see dctx_thread_share_() */
+    dctx_table_t *spare[DCTX_KINDS]; /* memory for a table, holding nothing, or NULL; see share */
     dctx_stamp_t *extras;
     dctx_snapshot_t *cached[2]; /* the snapshots equal to the present state, if they are made */
-    dctx_snapshot_t *attached;  /* with a reference; NULL at the bottom */
-    dctx_chain_t *chain;  /* the whole chain, if `named` > 0 and it was needed; with a reference */
-    uint32_t names_start; /* in names[]: those that follow the attached snapshot's chain */
-    uint32_t named;       /* how many */
-    uint32_t undo_start;  /* in undo[] */
+    dctx_chain_t
+        *chain; /* the whole chain, if it has names here and was needed; with a reference */
 } dctx_state_t;
 
-/* What a frame has put away, to be brought back when it ends. */
+/* What is special about a frame: which of its fields are set, to be brought back when it ends. */
 enum {
     DCTX_SAVED_TABLE = 1,  /* << kind */
     DCTX_SAVED_CACHED = 4, /* << DCTX_CAPTURE or DCTX_FORK */
     DCTX_SAVED_EXTRAS = 16,
-    DCTX_SAVED_CHAIN = 32
+    DCTX_SAVED_CHAIN = 32,
+    DCTX_FRAME_ATTACH = 64,
+    DCTX_FRAME_CLOSING = 128 /* popped while others were above it: ends when they have */
 };
 
 /*
- * An open scope or attachment. A value's way back is one of two. While the table is owned, the old
- * value goes to the undo log, once for a key. When a write finds the table shared and must copy it
- * anyway, the shared one is put away whole, and from then on nothing of that kind is logged:
- * bringing it back undoes all later writes at once.
+ * An open scope or attachment. A value's way back is one of two. While the table is owned, the old value goes to
+ * the undo log, once for a key. When a write finds the table shared and must copy it anyway, the shared one is put away
+ * whole, and from then on nothing of that kind is logged: bringing it back undoes all later writes at once.
  */
 typedef struct dctx_frame {
     uint64_t serial;
-    uint64_t logged[DCTX_KINDS]; /* bit (index % 64): a key with such an index may be in the log */
     uint32_t undo_start;
-    uint8_t saved; /* which of the fields below are set */
-    uint8_t sharing[DCTX_KINDS];
+    uint8_t flags;
     uint8_t name_size;
-    bool attach;
-    bool closing; /* popped while others were above it: ends when they have */
-    dctx_table_t *table[DCTX_KINDS];
+    uint8_t sharing[DCTX_KINDS];
     dctx_snapshot_t *cached[2];
-    dctx_stamp_t *extras;
     dctx_chain_t *chain;
-    char name[64];
+    char name[DCTX_NAME_BYTES_MAX];
+    dctx_table_t *table[DCTX_KINDS];
+    dctx_stamp_t *extras;
+    /* Bit (index % 64): a key with such an index may be in the log. Set when the frame's first entry is logged. */
+    uint64_t logged[DCTX_KINDS];
 } dctx_frame_t;
 
 typedef struct dctx_undo {
@@ -86,53 +96,61 @@ typedef struct dctx_undo {
 } dctx_undo_t;
 
 typedef struct dctx_thread {
-    dctx_state_t now;
-    uint32_t depth; /* frames in use */
+    dctx_frame_t *top; /* frames[depth - 1]; rubbish if depth is 0 */
+    uint32_t depth;    /* frames in use */
     uint32_t frame_capacity;
-    dctx_frame_t *frames;
+    uint64_t
+        serial; /* the last one given; unique in the process, so no token is taken for another */
+    dctx_state_t *state; /* the present one; they lie one behind the other from states[] on */
     dctx_bytes_t
         *names; /* of the frames that have one, bottom first; as long as frames[], behind it */
-    uint32_t saved_count;
-    uint32_t saved_capacity;
-    dctx_state_t *saved; /* what was `now` before each attachment */
+    uint32_t name_count;
+    uint32_t state_capacity;
     uint32_t undo_count;
     uint32_t undo_capacity;
     dctx_undo_t *undo;
-    uint64_t
-        serial_next; /* serials are unique in the process, so no token is ever taken for another */
-    uint64_t serial_end;
+    dctx_frame_t *frames;
+    dctx_state_t *states;
 } dctx_thread_t;
 
-/* The calling thread's; NULL if it has none yet. In the static TLS block, so that reading it is one
- * instruction. */
-extern _Thread_local dctx_thread_t *dctx_thread_self_ __attribute__((tls_model("initial-exec")));
-
-/* The slots of an empty context. Never written. */
-extern dctx_value_t *dctx_no_slots_[DCTX_KEYS_MAX];
+/* Threads take serials in blocks, so that pushing a scope touches nothing shared. */
+#define DCTX_SERIAL_BLOCK (UINT64_C(1) << 20)
 
 /* The calling thread's, made if need be. NULL (with a detail): no memory. */
 dctx_thread_t *dctx_thread_make_self_(void);
 
 static inline dctx_thread_t *dctx_thread_(void)
 {
-    dctx_thread_t *self = dctx_thread_self_;
+    dctx_thread_t *self = dctx_hot_.thread;
     return __builtin_expect(self != NULL, 1) ? self : dctx_thread_make_self_();
 }
 
-/* For a thread that is yet to start: made by the starter, who learns of a failure; adopted by the
- * new one. */
+/* For a thread that is yet to start: made by the starter, who learns of a failure; adopted by the new one. */
 dctx_thread_t *dctx_thread_prepare_(void);
 void dctx_thread_adopt_(dctx_thread_t *thread);
 
-/* Undoes and frees everything. If it is the calling thread's, that has none afterwards. */
-void dctx_thread_free_(dctx_thread_t *thread);
+/* Frees what was prepared and not adopted. */
+void dctx_thread_discard_(dctx_thread_t *thread);
+
+/* Ends the calling thread's context, if it has one: undoes and frees everything. Runs user code. */
+void dctx_thread_end_(void);
+
+void dctx_thread_open_state_(dctx_thread_t *thread);
+
+/* The present state, with all its fields. */
+static inline dctx_state_t *dctx_thread_state_(dctx_thread_t *thread)
+{
+    if (__builtin_expect(thread->state->pristine, 0))
+        dctx_thread_open_state_(thread);
+    return thread->state;
+}
 
 /* ---- frames -------------------------------------------------------------------------------------
  */
 
 dctx_error_t dctx_thread_grow_frames_(dctx_thread_t *thread);
-dctx_error_t dctx_thread_grow_saved_(dctx_thread_t *thread);
-void dctx_thread_refill_serials_(dctx_thread_t *thread);
+dctx_error_t dctx_thread_grow_states_(dctx_thread_t *thread);
+uint64_t dctx_thread_new_serials_(void);
 
 /* Whether a scope may have that name in that registry; NULL and "" may. DCTX_ERR_LIMIT,
  * DCTX_ERR_INVALID. */
@@ -140,6 +158,22 @@ dctx_error_t dctx_scope_check_name_(const dctx_registry_t *registry, const char 
 
 /* Ends the top frame and frees what it held. Runs user code. */
 void dctx_thread_pop_(dctx_thread_t *thread);
+
+/* Goes back to the state before the present one, which holds nothing any more but the attached snapshot: that is
+ * the caller's now. */
+static inline dctx_snapshot_t *dctx_thread_leave_(dctx_thread_t *thread)
+{
+    dctx_state_t *state = thread->state;
+    dctx_state_t *before = state - 1;
+    dctx_hot_.registry = before->registry;
+    dctx_hot_.table[0] = before->table[0];
+    dctx_hot_.table[1] = before->table[1];
+    thread->name_count = state->names_start;
+    thread->state = before;
+    thread->depth--;
+    thread->top--;
+    return state->attached;
+}
 
 /* ---- writing ------------------------------------------------------------------------------------
  */
@@ -170,7 +204,7 @@ void dctx_thread_clear_kind_(dctx_thread_t *thread, uint32_t kind, dctx_grave_t 
  */
 
 /*
- * Another reference on the table of that kind, for a snapshot; NULL if no value is set.
+ * Another reference on the table of that kind, for a snapshot; DCTX_NO_TABLE if no value is set.
  *
  * Popping a scope writes to the table, and must not fail. So a table is shared only after memory
  * for its copy was put aside, if there is anything to undo: prepare_share does that.
@@ -182,9 +216,21 @@ dctx_table_t *dctx_thread_share_(dctx_thread_t *thread, uint32_t kind);
 /* The whole chain with a reference; NULL is the empty one. DCTX_ERR_NOMEM. */
 dctx_error_t dctx_thread_chain_(dctx_thread_t *thread, dctx_chain_t **ret_chain);
 
+/* The chain is that of the attached snapshot, and then those names. */
 static inline dctx_chain_t *dctx_thread_base_chain_(const dctx_thread_t *thread)
 {
-    return thread->now.attached != NULL ? thread->now.attached->chain : NULL;
+    const dctx_snapshot_t *attached = thread->state->attached;
+    return attached != NULL ? attached->chain : NULL;
+}
+
+static inline const dctx_bytes_t *dctx_thread_names_(const dctx_thread_t *thread)
+{
+    return thread->names + thread->state->names_start;
+}
+
+static inline uint32_t dctx_thread_named_(const dctx_thread_t *thread)
+{
+    return thread->name_count - thread->state->names_start;
 }
 
 #endif

@@ -12,8 +12,6 @@
 #include "type.h"
 #include "writer.h"
 
-const char dctx_value_bad_ = 0;
-
 /* ---- values set here ---------------------------------------------------------------------------
  */
 
@@ -38,19 +36,53 @@ void dctx_lone_discard_(dctx_lone_t *lone)
     dctx_release_(lone);
 }
 
+/* Past this a string is encoded like any other value, should it ever be: it is over every limit. */
+#define STRING_ENTRY_MAX ((size_t)1 << 31)
+
+/*
+ * A string lies in memory as it will travel: its wire entry, and a NUL after it. That costs next to nothing here, and
+ * then encoding is one copy.
+ */
+static dctx_error_t new_string(const dctx_key_t *key, const char *text, dctx_value_t **ret_value)
+{
+    size_t size = strlen(text);
+    size_t before = 0;
+    uint8_t heads[2 * DCTX_HEAD_MAX];
+    size_t heads_size = 0;
+    bool travels = key->kind == DCTX_KIND_BROADCAST && size < STRING_ENTRY_MAX;
+    if (travels) {
+        uint8_t str_head[DCTX_HEAD_MAX];
+        size_t str_size = dctx_head_str_(str_head, size);
+        heads_size = dctx_head_bin_(heads, str_size + size);
+        memcpy(heads + heads_size, str_head, DCTX_HEAD_MAX);
+        heads_size += str_size;
+        before = key->prefix_size + heads_size;
+    }
+    dctx_lone_t *lone = dctx_lone_new_(key, before + size + 1);
+    if (lone == NULL)
+        return DCTX_ERR_NOMEM;
+    uint8_t *at = lone->data;
+    if (travels) {
+        lone->value.wire.bytes = at;
+        lone->value.size = (uint32_t)(before + size);
+        at = (uint8_t *)memcpy(at, key->prefix, key->prefix_size) + key->prefix_size;
+        at = (uint8_t *)memcpy(at, heads, heads_size) + heads_size;
+    }
+    lone->value.data = memcpy(at, text, size + 1);
+    *ret_value = &lone->value;
+    return DCTX_OK;
+}
+
 dctx_error_t dctx_value_new_(const dctx_key_t *key, const void *value, dctx_value_t **ret_value)
 {
     const dctx_type_t *type = key->type;
-    size_t size = type->builtin_ == DCTX_BUILTIN_STRING ? strlen(value) + 1
-                                                        : dctx_type_stored_size_(type, value);
+    if (type->builtin_ == DCTX_BUILTIN_STRING)
+        return new_string(key, value, ret_value);
+    size_t size = dctx_type_stored_size_(type, value);
     dctx_lone_t *lone = dctx_lone_new_(key, size);
     if (lone == NULL)
         return DCTX_ERR_NOMEM;
-    dctx_error_t error = DCTX_OK;
-    if (type->builtin_ == DCTX_BUILTIN_STRING)
-        memcpy(lone->data, value, size);
-    else
-        error = dctx_type_store_(type, lone->data, size, value);
+    dctx_error_t error = dctx_type_store_(type, lone->data, size, value);
     if (error != DCTX_OK) {
         dctx_lone_discard_(lone);
         return error;
@@ -66,8 +98,10 @@ static void bury(dctx_owner_t *owner)
 {
     if (!owner->stamp) {
         dctx_lone_t *lone = (dctx_lone_t *)owner;
-        dctx_release_(lone->value.wire.entry);
-        dctx_type_destroy_(lone->value.key->type, lone->data);
+        if (lone->value.size == 0 && lone->value.wire.entry != NULL)
+            dctx_release_(lone->value.wire.entry);
+        if (lone->value.key->type->destroy != NULL)
+            dctx_type_destroy_(lone->value.key->type, lone->data);
         dctx_release_(lone);
         return;
     }
@@ -172,8 +206,7 @@ static dctx_error_t decode_entry(const dctx_value_t *value, void **ret_data)
 {
     const dctx_key_t *key = value->key;
     dctx_reader_t reader;
-    dctx_reader_init(&reader, dctx_stamp_of_(value)->bytes + value->wire.raw.offset,
-                     value->wire.raw.size);
+    dctx_reader_init(&reader, value->wire.bytes, value->size);
     (void)dctx_read_array(&reader);
     (void)dctx_read_str(&reader);
     uint64_t version = dctx_read_uint(&reader);
@@ -201,16 +234,14 @@ static dctx_error_t decode_entry(const dctx_value_t *value, void **ret_data)
  * never what the value is. */
 static void report_bad(const dctx_value_t *value, dctx_error_t error)
 {
-    const uint8_t *raw = dctx_stamp_of_(value)->bytes + value->wire.raw.offset;
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (uint32_t i = 0; i < value->wire.raw.size; i++)
-        hash = (hash ^ raw[i]) * UINT64_C(0x100000001b3);
+    for (uint32_t i = 0; i < value->size; i++)
+        hash = (hash ^ value->wire.bytes[i]) * UINT64_C(0x100000001b3);
     dctx_count_(DCTX_COUNT_ENTRIES_UNDECODABLE);
     dctx_log(DCTX_LOG_WARNING,
              "the value of key '%s' does not decode and reads as absent: %s (entry of %u bytes, "
              "FNV-1a %016llx)",
-             value->key->name, dctx_strerror(error), value->wire.raw.size,
-             (unsigned long long)hash);
+             value->key->name, dctx_strerror(error), value->size, (unsigned long long)hash);
 }
 
 /* As dctx_value_resolve_(); the value lives until it returns. */
@@ -311,11 +342,6 @@ static dctx_error_t encode_body(dctx_value_t *value, dctx_writer_t *writer)
 
 dctx_error_t dctx_value_encode_(dctx_value_t *value, dctx_bytes_t *ret_entry)
 {
-    if (value->owner->stamp) {
-        *ret_entry = (dctx_bytes_t){dctx_stamp_of_(value)->bytes + value->wire.raw.offset,
-                                    value->wire.raw.size};
-        return DCTX_OK;
-    }
     dctx_entry_t *entry = __atomic_load_n(&value->wire.entry, __ATOMIC_ACQUIRE);
     if (entry == NULL) {
         uint8_t buffer[256];

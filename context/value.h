@@ -35,19 +35,17 @@ typedef struct dctx_entry {
 typedef struct dctx_value {
     dctx_owner_t *owner;
     const dctx_key_t *key;
-    /* What dctx_get() returns. Of a received value: NULL until it is first read, then either the
-     * decoded value or DCTX_VALUE_BAD, for good. Any reader may be the one to store it, by compare
-     * and exchange with release; readers load with acquire, so that they see what it points to. */
+    /* What dctx_get() returns. Of a received value: NULL until it is first read, then either the decoded
+     * value or DCTX_VALUE_BAD, for good. Any reader may be the one to store it, by compare and
+     * exchange with release; readers load with acquire, so that they see what it points to. */
     const void *data;
+    /* The wire entry. Its bytes, if `size` is not 0: received, or a string set here. Otherwise as encoded by the key's
+     * function: NULL until first needed, then published as `data` is. */
     union {
-        /* Set here: its wire entry, NULL until first encoded. Published as `data` is. */
+        const uint8_t *bytes;
         dctx_entry_t *entry;
-        /* Received: where its wire entry lies in the stamp's bytes. */
-        struct {
-            uint32_t offset;
-            uint32_t size;
-        } raw;
     } wire;
+    uint32_t size;
 } dctx_value_t;
 
 /* A value set here, with its data behind it, aligned for any type. */
@@ -58,8 +56,7 @@ typedef struct dctx_lone {
 } dctx_lone_t;
 
 /* The `data` of a received value that does not decode. */
-extern const char dctx_value_bad_;
-#define DCTX_VALUE_BAD ((const void *)&dctx_value_bad_)
+#define DCTX_VALUE_BAD ((const void *)1)
 
 typedef struct dctx_grave {
     dctx_owner_t *first;
@@ -116,12 +113,12 @@ const void *dctx_value_resolve_(dctx_value_t *value);
 static inline const void *dctx_value_get_(dctx_value_t *value)
 {
     const void *data = __atomic_load_n(&value->data, __ATOMIC_ACQUIRE);
-    if (__builtin_expect(data != NULL && data != DCTX_VALUE_BAD, 1))
+    if (__builtin_expect((uintptr_t)data > (uintptr_t)DCTX_VALUE_BAD, 1))
         return data;
     return data == NULL ? dctx_value_resolve_(value) : NULL;
 }
 
-/* The value's wire entry, encoded now if it never was; valid as long as the value. May run user
+/* The wire entry of a value without bytes, encoded now if it never was; valid as long as the value. May run user
  * code. DCTX_ERR_LIMIT, DCTX_ERR_CODEC, DCTX_ERR_NOMEM. */
 dctx_error_t dctx_value_encode_(dctx_value_t *value, dctx_bytes_t *ret_entry);
 

@@ -10,68 +10,43 @@
 #include "msgpack_head.h"
 #include "name.h"
 #include "snapshot.h"
-#include "type.h"
 
 /* ---- encoding ----------------------------------------------------------------------------------
  */
 
-/* Strings are most of what is set, and cost less to encode than to keep encoded. */
-static inline bool is_plain_string(const dctx_value_t *value)
-{
-    return !value->owner->stamp && value->key->type->builtin_ == DCTX_BUILTIN_STRING;
-}
-
-static inline size_t str_head_size(size_t size)
-{
-    return size < 32 ? 1 : size < 256 ? 2 : size < 65536 ? 3 : 5;
-}
-
-static inline size_t bin_head_size(size_t size)
+static size_t bin_head_size(size_t size)
 {
     return size < 256 ? 2 : size < 65536 ? 3 : 5;
 }
 
-static dctx_error_t value_too_big(const dctx_key_t *key, size_t size)
-{
-    return dctx_fail_(DCTX_ERR_LIMIT,
-                      "key '%s': the value's encoding is %zu bytes; value_bytes is %zu", key->name,
-                      size, key->registry->limits.value_bytes);
-}
-
-/* How many bytes the value's entry takes. Encodes it, unless it is a string. */
-static dctx_error_t measure(dctx_value_t *value, size_t *ret_size)
+/* A string set here is as long as it likes until now. */
+static dctx_error_t check_string(const dctx_value_t *value)
 {
     const dctx_key_t *key = value->key;
-    if (is_plain_string(value)) {
-        size_t size = strlen(value->data);
-        size += str_head_size(size);
-        if (size > key->registry->limits.value_bytes)
-            return value_too_big(key, size);
-        *ret_size = key->prefix_size + bin_head_size(size) + size;
+    size_t limit = key->registry->limits.value_bytes;
+    size_t entry = value->size - key->prefix_size;
+    size_t size = entry - bin_head_size(entry);
+    size = entry - bin_head_size(size);
+    if (value->owner->stamp || size <= limit)
         return DCTX_OK;
-    }
+    return dctx_fail_(DCTX_ERR_LIMIT,
+                      "key '%s': the value's encoding is %zu bytes; value_bytes is %zu", key->name,
+                      size, limit);
+}
+
+/* How many bytes the value's entry takes. Encodes it, if it never was. */
+static inline dctx_error_t measure(dctx_value_t *value, size_t limit, size_t *ret_size)
+{
+    *ret_size = value->size;
+    if (__builtin_expect(value->size > 0 && value->size <= limit, 1))
+        return DCTX_OK;
+    if (value->size > 0)
+        return check_string(value);
     dctx_bytes_t entry;
     dctx_error_t error = dctx_value_encode_(value, &entry);
     if (error == DCTX_OK)
         *ret_size = entry.size;
     return error;
-}
-
-/* After measure: cannot fail. */
-static uint8_t *put_value(uint8_t *out, dctx_value_t *value)
-{
-    if (is_plain_string(value)) {
-        const dctx_key_t *key = value->key;
-        size_t size = strlen(value->data);
-        out = (uint8_t *)memcpy(out, key->prefix, key->prefix_size) + key->prefix_size;
-        out += dctx_head_bin_(out, str_head_size(size) + size);
-        out += dctx_head_str_(out, size);
-        return (uint8_t *)memcpy(out, value->data, size) + size;
-    }
-    dctx_bytes_t entry;
-    if (dctx_value_encode_(value, &entry) != DCTX_OK)
-        return out;
-    return (uint8_t *)memcpy(out, entry.data, entry.size) + entry.size;
 }
 
 typedef struct plan {
@@ -94,13 +69,14 @@ static void plan_entry(plan_t *plan, size_t size, const void *name, size_t name_
 static dctx_error_t plan_entries(const dctx_snapshot_t *snapshot, plan_t *plan)
 {
     const dctx_table_t *table = snapshot->table[DCTX_KIND_BROADCAST];
-    for (uint32_t i = 0, left = table != NULL ? table->count : 0; left > 0; i++) {
+    size_t limit = snapshot->registry->limits.value_bytes;
+    for (uint32_t i = 0, left = table->count; left > 0; i++) {
         dctx_value_t *value = table->slots[i];
         if (value == NULL)
             continue;
         left--;
         size_t size = 0;
-        dctx_error_t error = measure(value, &size);
+        dctx_error_t error = measure(value, limit, &size);
         if (error != DCTX_OK)
             return error;
         plan_entry(plan, size, value->key->name, value->key->name_size);
@@ -129,15 +105,39 @@ static dctx_error_t check_plan(const dctx_limits_t *limits, const plan_t *plan, 
     return DCTX_OK;
 }
 
-/* Both are in the order of folded names; so is what comes out. */
-static uint8_t *put_entries(uint8_t *out, const dctx_snapshot_t *snapshot)
+/* Entries that lie behind each other, as received ones do, are copied as one. */
+typedef struct run {
+    uint8_t *out;
+    const uint8_t *begin;
+    const uint8_t *end;
+} run_t;
+
+static inline void finish_run(run_t *run)
+{
+    size_t size = (size_t)(run->end - run->begin);
+    if (size > 0)
+        run->out = (uint8_t *)memcpy(run->out, run->begin, size) + size;
+}
+
+static inline void put(run_t *run, const uint8_t *bytes, size_t size)
+{
+    if (bytes != run->end) {
+        finish_run(run);
+        run->begin = bytes;
+    }
+    run->end = bytes + size;
+}
+
+/* Both are in the order of folded names; so is what comes out. What has no bytes was encoded when it was measured. */
+static void put_entries(uint8_t *out, const dctx_snapshot_t *snapshot)
 {
     const dctx_table_t *table = snapshot->table[DCTX_KIND_BROADCAST];
     const dctx_stamp_t *extras = snapshot->extras;
     const dctx_extra_t *extra = extras != NULL ? extras->extras : NULL;
     const dctx_extra_t *end = extras != NULL ? extra + extras->extra_count : NULL;
-    for (uint32_t i = 0, left = table != NULL ? table->count : 0; left > 0; i++) {
-        dctx_value_t *value = table->slots[i];
+    run_t run = {out, out, out};
+    for (uint32_t i = 0, left = table->count; left > 0; i++) {
+        const dctx_value_t *value = table->slots[i];
         if (value == NULL)
             continue;
         left--;
@@ -146,13 +146,18 @@ static uint8_t *put_entries(uint8_t *out, const dctx_snapshot_t *snapshot)
             if (dctx_fold_compare_(name.data, name.size, value->key->name, value->key->name_size) >
                 0)
                 break;
-            out = (uint8_t *)memcpy(out, extras->bytes + extra->offset, extra->size) + extra->size;
+            put(&run, extras->bytes + extra->offset, extra->size);
         }
-        out = put_value(out, value);
+        if (value->size > 0) {
+            put(&run, value->wire.bytes, value->size);
+        } else {
+            const dctx_entry_t *entry = __atomic_load_n(&value->wire.entry, __ATOMIC_ACQUIRE);
+            put(&run, entry->data, entry->size);
+        }
     }
     for (; extra != end; extra++)
-        out = (uint8_t *)memcpy(out, extras->bytes + extra->offset, extra->size) + extra->size;
-    return out;
+        put(&run, extras->bytes + extra->offset, extra->size);
+    finish_run(&run);
 }
 
 static dctx_error_t encode(const dctx_snapshot_t *snapshot, dctx_wire_t **ret_wire)
@@ -177,7 +182,7 @@ static dctx_error_t encode(const dctx_snapshot_t *snapshot, dctx_wire_t **ret_wi
     *out++ = 0x01;
     out = (uint8_t *)memcpy(out, chain.data, chain.size) + chain.size;
     out = (uint8_t *)memcpy(out, count_head, count_size) + count_size;
-    (void)put_entries(out, snapshot);
+    put_entries(out, snapshot);
     *ret_wire = wire;
     return DCTX_OK;
 }
@@ -223,6 +228,27 @@ typedef struct decoding {
     bool sorted; /* the extras, so far */
 } decoding_t;
 
+/* As memcmp(), for names: they are short, and a call costs more than the comparison. */
+static inline bool same_bytes(const char *a, const char *b, size_t size)
+{
+    uint64_t x, y;
+    if (size < 8) {
+        for (size_t i = 0; i < size; i++)
+            if (a[i] != b[i])
+                return false;
+        return true;
+    }
+    for (size_t i = 0; i < size - 8; i += 8) {
+        memcpy(&x, a + i, 8);
+        memcpy(&y, b + i, 8);
+        if (x != y)
+            return false;
+    }
+    memcpy(&x, a + size - 8, 8);
+    memcpy(&y, b + size - 8, 8);
+    return x == y;
+}
+
 /* The broadcast key that the entry is for, or NULL. */
 static const dctx_key_t *find_key(decoding_t *decoding, const dctx_envelope_entry_t *entry)
 {
@@ -232,7 +258,7 @@ static const dctx_key_t *find_key(decoding_t *decoding, const dctx_envelope_entr
     if (next < registry->kind_count[DCTX_KIND_BROADCAST]) {
         key = registry->keys[next];
         if (key->name_size == entry->name_size &&
-            memcmp(key->name, entry->name, entry->name_size) == 0) {
+            same_bytes(key->name, entry->name, entry->name_size)) {
             decoding->next = next + 1;
             return key;
         }
@@ -254,7 +280,7 @@ static dctx_error_t twice(const dctx_envelope_entry_t *entry)
 static dctx_error_t take_value(decoding_t *decoding, const dctx_key_t *key,
                                const dctx_envelope_entry_t *entry)
 {
-    if (decoding->table == NULL) {
+    if (decoding->table == DCTX_NO_TABLE) {
         decoding->table = dctx_table_new_(decoding->registry->kind_count[DCTX_KIND_BROADCAST]);
         if (decoding->table == NULL)
             return DCTX_ERR_NOMEM;
@@ -267,8 +293,8 @@ static dctx_error_t take_value(decoding_t *decoding, const dctx_key_t *key,
     value->owner = &stamp->owner;
     value->key = key;
     value->data = NULL;
-    value->wire.raw.offset = (uint32_t)(entry->raw - decoding->data);
-    value->wire.raw.size = (uint32_t)entry->raw_size;
+    value->wire.bytes = stamp->bytes + (entry->raw - decoding->data);
+    value->size = (uint32_t)entry->raw_size;
     decoding->table->slots[key->index] = value;
     decoding->table->count++;
     return DCTX_OK;
@@ -371,13 +397,15 @@ dctx_error_t dctx_snapshot_decode(dctx_registry_t *registry, const void *data, s
         return dctx_fail_(DCTX_ERR_NOT_FROZEN, "freeze the registry before decoding");
     if (data == NULL)
         return dctx_fail_(DCTX_ERR_MALFORMED, "no bytes (NULL)");
-    decoding_t decoding = {.registry = registry, .data = data, .sorted = true};
+    decoding_t decoding = {
+        .registry = registry, .data = data, .table = DCTX_NO_TABLE, .sorted = true};
     dctx_snapshot_t *snapshot = NULL;
     dctx_error_t error = decode(registry, data, size, &decoding, &snapshot);
     dctx_stamp_t *stamp = decoding.stamp;
     if (error != DCTX_OK) {
         /* Nothing was decoded yet, so there is nothing to destroy. */
-        dctx_table_free_(decoding.table);
+        if (decoding.table != DCTX_NO_TABLE)
+            dctx_table_free_(decoding.table);
         dctx_release_(stamp);
         dctx_count_(DCTX_COUNT_DECODE_REFUSED);
         return error;
