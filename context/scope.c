@@ -300,6 +300,27 @@ dctx_error_t dctx_scope_pop(dctx_scope_t *scope)
     return DCTX_OK;
 }
 
+size_t dctx_scope_unwind_(dctx_scope_t *scope)
+{
+    dctx_thread_t *thread = dctx_hot_.thread;
+    if (scope == NULL || thread == NULL || scope->owner_ != thread)
+        return 0;
+    uint64_t serial = scope->serial_;
+    const dctx_frame_t *frame = find_frame(thread, serial);
+    if (__builtin_expect(frame != NULL && frame == thread->top, 1)) {
+        (void)dctx_scope_pop(scope);
+        return 0;
+    }
+    *scope = (dctx_scope_t){0, NULL, DCTX_OK};
+    if (frame == NULL)
+        return 0;
+    size_t above = (size_t)(thread->top - frame);
+    /* By serial: popping runs user code, and frames[] may move meanwhile. */
+    while (find_frame(thread, serial) != NULL || waits(thread))
+        dctx_thread_pop_(thread);
+    return above;
+}
+
 dctx_error_t dctx_scope_error(const dctx_scope_t *scope)
 {
     return scope != NULL ? scope->error_ : DCTX_OK;

@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 
+#include <dcontext/internal.h>
+
 #include "thread.h"
 
 static void *run_on_thread(void *(*run)(void *), void *arg)
@@ -464,4 +466,30 @@ Test(scope, out_of_memory_opens_nothing, .init = set_up)
         OK(dctx_scope_pop(&scopes[depth]));
     fail_at = 0;
     cr_assert(dctx_is_empty());
+}
+
+Test(scope, unwinding_closes_what_was_left_open, .init = set_up)
+{
+    dctx_context_counters_t before, after;
+    dctx_context_counters_read(&before);
+    OK(dctx_set(user, "outer"));
+    dctx_scope_t base = push("base");
+    OK(dctx_set(user, "base"));
+    dctx_scope_t leaked = push("leaked");
+    OK(set_note(note, "n"));
+    (void)push(NULL);
+    dctx_scope_t copy = leaked;
+    cr_assert_eq(dctx_scope_unwind_(&base), 2);
+    cr_assert_eq(base.serial_, 0);
+    cr_assert_eq(dctx_scope_depth(), 0);
+    cr_assert_str_eq(text_of(user), "outer");
+    cr_assert_eq(notes_alive, 0);
+    cr_assert_eq(dctx_scope_unwind_(&base), 0, "a zeroed token");
+    cr_assert_eq(dctx_scope_unwind_(&copy), 0, "a token whose scope is gone");
+    cr_assert_eq(dctx_scope_unwind_(NULL), 0);
+    base = push("base");
+    cr_assert_eq(dctx_scope_unwind_(&base), 0, "nothing was left open");
+    cr_assert_eq(dctx_scope_depth(), 0);
+    dctx_context_counters_read(&after);
+    cr_assert_eq(before.scope_misuse, after.scope_misuse);
 }

@@ -79,6 +79,13 @@ DCTX_EXPORT bool dctx_snapshot_set_companion_(const dctx_snapshot_t *snapshot,
                                               dctx_companion_t *expected,
                                               dctx_companion_t *companion);
 
+/*
+ * Closes the scope or attachment behind the token and all that were opened after it and are still
+ * open, and undoes what they set. Zeroes the token. Returns how many there were above it. Never
+ * allocates, never logs; nothing of it counts as misuse. 0 for a token that stands for none.
+ */
+DCTX_EXPORT size_t dctx_scope_unwind_(dctx_scope_t *scope);
+
 #ifdef __cplusplus
 }
 #endif
