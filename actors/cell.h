@@ -1,0 +1,79 @@
+/*
+ * An actor's cell. It lives in a slab: when its actor is gone it waits for the next one, and a message
+ * for the old one that comes late finds another generation in it.
+ *
+ * Who may touch what. Senders touch the first cache line only. The rest belongs to the one receiver (see
+ * mailbox.h), or, while the cell is free, to whoever took it from the slab; but a receiver may be at work
+ * on a free cell too, for a late message. So it looks at `serving` first, and at nothing else unless that
+ * is the generation of the message in its hands: such a message was sent by somebody who has the id
+ * of the actor, which was given out after the cell had been filled.
+ */
+#ifndef DCTX_CELL_H
+#define DCTX_CELL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <dcontext/actor.h>
+
+#include "mailbox.h"
+#include "names.h"
+#include "slab.h"
+
+typedef struct dctx_pinned dctx_pinned_t;
+
+/* The low half of `life`; the high half is the generation, 31 bits, never 0. */
+#define DCTX_LIFE_ALIVE       ((uint64_t)1) /* takes messages */
+#define DCTX_LIFE_DEAD        ((uint64_t)2) /* gone; what it left in its mailbox is being cleared away */
+#define DCTX_LIFE_STOP_POSTED ((uint64_t)4) /* stop_node is in the mailbox, or about to be */
+
+struct dctx_actor {
+    dctx_slab_slot_t slot;
+    _Atomic(uint64_t)
+        life; /* spawn sets ALIVE with release; stop adds STOP_POSTED; the receiver ends it */
+    dctx_mailbox_in_t in;
+    dctx_system_t *system; /* never changes */
+    struct dctx_actor
+        *run_next; /* in a run queue; whoever has the right to make the actor run writes it */
+
+    _Alignas(64) dctx_mailbox_out_t out;
+    _Atomic(uint32_t)
+        serving; /* the living actor's generation, else 0; release by spawn, acquire by receivers */
+    bool stopping;      /* dctx_self_stop() was called */
+    bool internal;      /* one of the system's own: not counted */
+    dctx_error_t death; /* of a DEAD one: what becomes of its messages */
+    dctx_handler_fn handler;
+    void *state;
+    const char *scope; /* "actor:NAME": in `named` or `made` */
+
+    void (*on_stop)(dctx_actor_t *self, void *state);
+    void (*destroy_state)(void *state);
+    dctx_message_t *start; /* the NODE_START on its way; NULL once on_start has run */
+    _Atomic(dctx_name_t *)
+        named; /* NULL: the name is `made`. Written as the fields around it; others read it under
+                                         the lock of the names, between two looks at an unchanged `life` */
+    _Atomic(dctx_pinned_t *) pinned; /* its thread; NULL: the workers. As `serving` */
+    dctx_node_t stop_node;           /* so that stopping needs no memory */
+    char made[40];                   /* "actor:anon-N" */
+};
+
+static inline uint64_t dctx_life_generation(uint64_t life)
+{
+    return life >> 32;
+}
+
+/* Ids: generation << 32 | number of the cell; or this bit and the number of a remote record. */
+#define DCTX_ID_REMOTE ((uint64_t)1 << 63)
+
+static inline uint64_t dctx_id_make(uint64_t generation, uint32_t index)
+{
+    return generation << 32 | index;
+}
+
+static inline bool dctx_id_is_remote(uint64_t id)
+{
+    return (id & DCTX_ID_REMOTE) != 0;
+}
+
+#endif

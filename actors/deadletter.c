@@ -1,0 +1,74 @@
+#include "deadletter.h"
+
+#include "ask.h"
+#include "system.h"
+
+enum { CHAIN_MAX = 4096 };
+
+void dctx_dead_letter_(dctx_system_t *system, const char *target, const char *type,
+                       dctx_error_t reason, const dctx_snapshot_t *snapshot, bool ask)
+{
+    dctx_log(DCTX_LOG_INFO, "dead letter for %s, type \"%s\": %s", target, type,
+             dctx_error_name(reason));
+    if (system->options.on_dead_letter == NULL)
+        return;
+    char chain[CHAIN_MAX];
+    const dctx_snapshot_t *context = snapshot != NULL ? snapshot : system->empty;
+    (void)dctx_snapshot_chain_format(context, chain, sizeof chain);
+    dctx_dead_letter_t letter = {.target = target,
+                                 .type = type,
+                                 .reason = reason,
+                                 .chain = chain,
+                                 .snapshot = context,
+                                 .ask = ask};
+    system->options.on_dead_letter(&letter, system->options.arg);
+}
+
+void dctx_message_die_(dctx_system_t *system, const char *target, dctx_message_t *message,
+                       dctx_error_t reason)
+{
+    dctx_dead_letter_(system, target, dctx_message_type(message), reason, message->snapshot,
+                      dctx_message_is_ask(message));
+}
+
+const char *dctx_target_name_(dctx_actor_t *actor, const dctx_node_t *node)
+{
+    uint64_t life = atomic_load_explicit(&actor->life, memory_order_acquire);
+    uint64_t generation = dctx_life_generation(life);
+    /* Death has moved the generation on; until the cell is free the name stays. */
+    bool here = (life & DCTX_LIFE_ALIVE && generation == node->generation) ||
+                (life & DCTX_LIFE_DEAD && generation == (uint64_t)node->generation + 1);
+    return here ? actor->scope + DCTX_NAME_AT : "(gone)";
+}
+
+static void refuse_here(dctx_system_t *system, dctx_message_t *message, dctx_error_t error)
+{
+    uint64_t ask = message->u.request.ask;
+    if (!(message->node.flags & DCTX_MESSAGE_ELSEWHERE)) {
+        (void)dctx_ask_fail_(system, dctx_runner_of(system), ask, error, NULL);
+        return;
+    }
+    dctx_system_t *asker = dctx_systems_lock_(message->u.request.sender.system_);
+    if (asker != NULL) {
+        (void)dctx_ask_fail_(asker, dctx_runner_of(asker), ask, error, NULL);
+        dctx_systems_unlock_();
+    }
+}
+
+void dctx_message_finish_(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t *message,
+                          dctx_error_t error)
+{
+    unsigned flags = message->node.flags;
+    if ((flags & DCTX_MESSAGE_ASK) && !(flags & DCTX_MESSAGE_ANSWERED)) {
+        message->node.flags |= DCTX_MESSAGE_ANSWERED;
+        if (flags & DCTX_MESSAGE_REMOTE) {
+            /* The message itself carries the answer out, so that answering needs no memory. */
+            message->node.kind = DCTX_NODE_REFUSAL;
+            message->node.outcome = (uint8_t)error;
+            dctx_io_post_(&system->io, &message->node);
+            return;
+        }
+        refuse_here(system, message, error);
+    }
+    dctx_message_release_(system, runner, message);
+}

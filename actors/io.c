@@ -1,0 +1,642 @@
+#include "io.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include <dcontext/internal.h>
+
+#include "actor.h"
+#include "ask.h"
+#include "deadletter.h"
+#include "message.h"
+#include "outgoing.h"
+#include "system.h"
+
+enum {
+    COMMAND_WAIT_MS =
+        10000,    /* longer than the I/O actor is ever away, unless a callback keeps it */
+    BATCH = 1024, /* sends between two looks at the sockets */
+    NS_PER_MS = 1000000
+};
+
+/* A command, shared by who waits and the I/O actor; the last of the two frees it. */
+typedef struct command {
+    dctx_node_t node;
+    dctx_command_kind_t kind;
+    dctx_error_t error;
+    char *first;
+    char *second;
+    char *text;
+    char detail[256];
+    dctx_futex_t done;    /* release by the I/O actor */
+    _Atomic(int) holders; /* acq_rel */
+} command_t;
+
+static dctx_system_t *system_of(dctx_io_t *io)
+{
+    return io->runner.system;
+}
+
+/* ---- from other threads ------------------------------------------------------------------------ */
+
+dctx_error_t dctx_io_init(dctx_io_t *io, dctx_system_t *system)
+{
+    *io = (dctx_io_t){.event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+    if (io->event < 0)
+        return dctx_fail_(DCTX_ERR_IO, "no eventfd: %s", strerror(errno));
+    io->item_capacity = 4;
+    io->items = dctx_calloc_(io->item_capacity, sizeof *io->items);
+    if (io->items == NULL) {
+        close(io->event);
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for the I/O actor");
+    }
+    dctx_runner_init(&io->runner, system, DCTX_RUNNER_IO);
+    dctx_mailbox_init(&io->in, &io->out);
+    io->ready = true;
+    return DCTX_OK;
+}
+
+void dctx_io_wake_(dctx_io_t *io)
+{
+    uint64_t one = 1;
+    /* It can only fail when the count is full, and then it is awake. */
+    ssize_t written = write(io->event, &one, sizeof one);
+    (void)written;
+}
+
+void dctx_io_post_(dctx_io_t *io, dctx_node_t *node)
+{
+    if (dctx_mailbox_push(&io->in, node))
+        dctx_io_wake_(io);
+}
+
+static void let_go(command_t *command)
+{
+    if (atomic_fetch_sub(&command->holders, 1) > 1)
+        return;
+    dctx_release_(command->first);
+    dctx_release_(command->second);
+    dctx_release_(command->text);
+    dctx_release_(command);
+}
+
+static command_t *new_command(dctx_command_kind_t kind, const char *first, const char *second)
+{
+    command_t *command = dctx_calloc_(1, sizeof *command);
+    if (command == NULL)
+        return NULL;
+    command->node.kind = DCTX_NODE_COMMAND;
+    command->kind = kind;
+    command->first = dctx_strndup_(first, strlen(first));
+    command->second = second == NULL ? NULL : dctx_strndup_(second, strlen(second));
+    atomic_store(&command->holders, 1);
+    if (command->first == NULL || (second != NULL && command->second == NULL)) {
+        let_go(command);
+        return NULL;
+    }
+    return command;
+}
+
+dctx_error_t dctx_io_command_(dctx_io_t *io, dctx_command_kind_t kind, const char *first,
+                              const char *second, char **ret_text)
+{
+    dctx_system_t *system = system_of(io);
+    if (dctx_runner_of(system) == &io->runner)
+        return dctx_fail_(DCTX_ERR_INVALID, "not from the I/O actor's own callbacks");
+    if (dctx_phase_(system) >= DCTX_PHASE_STOPPING)
+        return dctx_fail_(DCTX_ERR_STOPPED, "system %s is stopping", system->name);
+    command_t *command = new_command(kind, first, second);
+    if (command == NULL)
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a command");
+    atomic_store(&command->holders, 2);
+    dctx_io_post_(io, &command->node);
+    for (int ms = 0; ms < COMMAND_WAIT_MS && atomic_load(&command->done) == 0; ms += 100)
+        dctx_futex_wait(&command->done, 0, (int64_t)100 * NS_PER_MS);
+    dctx_error_t error = DCTX_ERR_TIMEOUT;
+    if (atomic_load_explicit(&command->done, memory_order_acquire) != 0) {
+        error = command->error;
+        if (error != DCTX_OK)
+            (void)dctx_fail_(error, "%s", command->detail);
+        if (error == DCTX_OK && ret_text != NULL) {
+            *ret_text = command->text;
+            command->text = NULL;
+        }
+    } else {
+        (void)dctx_fail_(error, "the I/O actor does not come back from a callback");
+    }
+    let_go(command);
+    return error;
+}
+
+void dctx_io_quit_(dctx_io_t *io)
+{
+    atomic_store(&io->quit, true);
+    dctx_io_wake_(io);
+}
+
+/* ---- user code --------------------------------------------------------------------------------- */
+
+/* All of this thread's user code runs between these two. */
+static void begin(dctx_io_t *io)
+{
+    dctx_runner_begin(&io->runner, &system_of(io)->self, NULL, NULL, NULL);
+}
+
+static void end(dctx_io_t *io)
+{
+    if (!dctx_runner_end(&io->runner))
+        io->abandoned = true;
+}
+
+static void lose(dctx_io_t *io, const char *target, const char *type, dctx_error_t why,
+                 const dctx_snapshot_t *snapshot, bool ask)
+{
+    dctx_tally_own(&io->runner.tallies, DCTX_TALLY_REMOTE_LOST);
+    begin(io);
+    dctx_dead_letter_(system_of(io), target, type, why, snapshot, ask);
+    end(io);
+}
+
+/* ---- out --------------------------------------------------------------------------------------- */
+
+/* What the message was for hears that it did not go. */
+static void undeliverable(dctx_io_t *io, const char *target, const dctx_link_message_t *message,
+                          const char *type, dctx_error_t why, const dctx_snapshot_t *snapshot)
+{
+    bool ask = message->kind == DCTX_LINK_ASK;
+    if (ask)
+        (void)dctx_ask_fail_(system_of(io), &io->runner, message->correlation, why, NULL);
+    if (ask || message->kind == DCTX_LINK_TELL)
+        lose(io, target, type, why, snapshot, ask);
+    else
+        dctx_log(DCTX_LOG_INFO, "an answer to %s is lost: %s", target, dctx_error_name(why));
+}
+
+static dctx_error_t hand_to_link(dctx_io_t *io, const char *peer,
+                                 const dctx_link_message_t *message)
+{
+    if (io->link == NULL)
+        return dctx_fail_(DCTX_ERR_UNREACHABLE, "no node is dialled, none dials us");
+    dctx_error_t error = dctx_link_send(io->link, peer, message);
+    if (error == DCTX_OK)
+        dctx_tally_own(&io->runner.tallies, DCTX_TALLY_REMOTE_SENT);
+    return error;
+}
+
+static dctx_bytes_t text(const char *string)
+{
+    return (dctx_bytes_t){.data = string, .size = string == NULL ? 0 : strlen(string)};
+}
+
+static void send_outgoing(dctx_io_t *io, dctx_outgoing_t *outgoing)
+{
+    const dctx_remote_t *remote = outgoing->remote;
+    /* Nobody waits for the answer any more: then the question is not put. */
+    if (outgoing->kind == DCTX_LINK_ASK &&
+        !dctx_ask_is_pending_(system_of(io), outgoing->correlation)) {
+        lose(io, remote->label, outgoing->type, DCTX_ERR_CANCELLED, outgoing->snapshot, true);
+        dctx_outgoing_destroy_(outgoing);
+        return;
+    }
+    dctx_link_message_t message = {.kind = outgoing->kind,
+                                   .code = outgoing->code,
+                                   .correlation = outgoing->correlation,
+                                   .target = text(remote != NULL ? remote->actor : NULL),
+                                   .type = text(outgoing->type),
+                                   .payload = text(outgoing->reason),
+                                   .snapshot = outgoing->snapshot};
+    if (outgoing->writer != NULL)
+        message.payload = dctx_writer_bytes(outgoing->writer);
+    const char *peer = remote != NULL ? remote->peer->name : outgoing->peer;
+    dctx_error_t error = hand_to_link(io, peer, &message);
+    if (error != DCTX_OK)
+        undeliverable(io, remote != NULL ? remote->label : peer, &message, outgoing->type, error,
+                      outgoing->snapshot);
+    dctx_outgoing_destroy_(outgoing);
+}
+
+static void refuse(dctx_io_t *io, const char *peer, uint64_t correlation, dctx_error_t error)
+{
+    dctx_link_message_t message = {
+        .kind = DCTX_LINK_ERROR, .code = error, .correlation = correlation};
+    dctx_error_t failed = hand_to_link(io, peer, &message);
+    if (failed != DCTX_OK)
+        dctx_log(DCTX_LOG_INFO, "a refusal to %s is lost: %s", peer, dctx_error_name(failed));
+}
+
+static void send_refusal(dctx_io_t *io, dctx_message_t *request)
+{
+    refuse(io, request->parcel->node, request->u.request.ask, request->node.outcome);
+    /* What was decoded of it is destroyed by user code. */
+    begin(io);
+    dctx_message_clear_(request);
+    end(io);
+    if (!io->abandoned)
+        dctx_message_release_(system_of(io), &io->runner, request);
+}
+
+/* ---- in ---------------------------------------------------------------------------------------- */
+
+static bool is_peer(const dctx_peer_t *peer, const char *name)
+{
+    return peer != NULL && strcmp(peer->name, name) == 0;
+}
+
+static const dctx_peer_t *find_peer(dctx_io_t *io, const char *name)
+{
+    if (!is_peer(io->last_peer, name))
+        io->last_peer = dctx_peers_find(&system_of(io)->peers, name);
+    return io->last_peer;
+}
+
+/* Counts the stamps that the link refused since we last looked; true if there were any. */
+static bool stamps_refused(dctx_io_t *io)
+{
+    dctx_link_counters_t counters;
+    dctx_link_counters_read(io->link, &counters);
+    bool any = counters.stamps_refused != io->refused;
+    for (; io->refused != counters.stamps_refused; io->refused++)
+        dctx_tally_own(&io->runner.tallies, DCTX_TALLY_CONTEXT_ERRORS);
+    return any;
+}
+
+static dctx_actor_t *find_target(dctx_system_t *system, const dctx_link_message_t *incoming,
+                                 uint32_t *ret_generation)
+{
+    uint64_t id = incoming->target.size == 0
+                      ? 0
+                      : dctx_actor_find_(system, incoming->target.data, incoming->target.size);
+    dctx_actor_t *actor = id == 0 ? NULL : dctx_slab_at(&system->actors, (uint32_t)id);
+    *ret_generation = (uint32_t)(id >> 32);
+    return actor;
+}
+
+/* Taken in, but not handled. */
+static void bury(dctx_io_t *io, const char *peer, const dctx_link_message_t *incoming,
+                 dctx_error_t why)
+{
+    char target[256], type[256];
+    snprintf(target, sizeof target, "%.*s", (int)incoming->target.size,
+             (const char *)incoming->target.data);
+    snprintf(type, sizeof type, "%.*s", (int)incoming->type.size,
+             (const char *)incoming->type.data);
+    dctx_tally_own(&io->runner.tallies, DCTX_TALLY_ACCEPTED);
+    begin(io);
+    dctx_dead_letter_(system_of(io), target, type, why, incoming->snapshot,
+                      incoming->kind == DCTX_LINK_ASK);
+    end(io);
+    dctx_tally_own(&io->runner.tallies, DCTX_TALLY_DEAD);
+    if (incoming->kind == DCTX_LINK_ASK)
+        refuse(io, peer, incoming->correlation, why);
+}
+
+static dctx_message_t *make_message(dctx_io_t *io, const char *peer,
+                                    const dctx_link_message_t *incoming)
+{
+    dctx_message_t *message = dctx_message_new_(system_of(io), &io->runner, DCTX_NODE_MESSAGE);
+    if (message == NULL)
+        return NULL;
+    message->parcel = dctx_parcel_new_(peer, incoming->type, incoming->payload);
+    if (message->parcel == NULL) {
+        dctx_message_release_(system_of(io), &io->runner, message);
+        return NULL;
+    }
+    message->node.flags = DCTX_MESSAGE_REMOTE;
+    if (incoming->kind == DCTX_LINK_ASK)
+        message->node.flags |= DCTX_MESSAGE_ASK;
+    message->u.request.ask = incoming->correlation;
+    if (!dctx_snapshot_is_empty(incoming->snapshot))
+        message->snapshot = dctx_snapshot_ref(incoming->snapshot);
+    return message;
+}
+
+static void take_request(dctx_io_t *io, const char *peer, const dctx_link_message_t *incoming,
+                         bool reject)
+{
+    dctx_system_t *system = system_of(io);
+    uint32_t generation = 0;
+    dctx_actor_t *actor = find_target(system, incoming, &generation);
+    if (dctx_phase_(system) >= DCTX_PHASE_STOPPING) {
+        bury(io, peer, incoming, DCTX_ERR_STOPPED);
+    } else if (reject) {
+        bury(io, peer, incoming, DCTX_ERR_REJECTED);
+    } else if (actor == NULL) {
+        bury(io, peer, incoming, DCTX_ERR_NO_ACTOR);
+    } else {
+        dctx_message_t *message = make_message(io, peer, incoming);
+        if (message == NULL) {
+            bury(io, peer, incoming, DCTX_ERR_NOMEM);
+            return;
+        }
+        message->node.generation = generation;
+        dctx_tally_own(&io->runner.tallies, DCTX_TALLY_ACCEPTED);
+        dctx_post_(system, &io->runner, actor, &message->node);
+    }
+}
+
+/* The codes that a peer may send; others read as a refusal. */
+static dctx_error_t read_code(dctx_error_t code)
+{
+    switch (code) {
+    case DCTX_ERR_TYPE:
+    case DCTX_ERR_CODEC:
+    case DCTX_ERR_TIMEOUT:
+    case DCTX_ERR_UNREACHABLE:
+    case DCTX_ERR_NO_ACTOR:
+    case DCTX_ERR_STOPPED:
+    case DCTX_ERR_FULL:
+    case DCTX_ERR_REJECTED:
+    case DCTX_ERR_NO_REPLY:
+    case DCTX_ERR_CANCELLED:
+    case DCTX_ERR_DEADLINE:
+        return code;
+    default:
+        return DCTX_ERR_REJECTED;
+    }
+}
+
+static void take_answer(dctx_io_t *io, const char *peer, const dctx_link_message_t *incoming)
+{
+    dctx_system_t *system = system_of(io);
+    const dctx_peer_t *from = find_peer(io, peer);
+    /* Only the node that was asked can answer; a guess by another finds nothing. */
+    dctx_message_t *record =
+        from == NULL ? NULL : dctx_ask_claim_(system, &io->runner, incoming->correlation, from);
+    if (record == NULL) {
+        dctx_tally_own(&io->runner.tallies, DCTX_TALLY_LATE);
+        return;
+    }
+    dctx_error_t status = DCTX_OK;
+    if (incoming->kind == DCTX_LINK_ERROR) {
+        status = read_code(incoming->code);
+        if (incoming->payload.size > 0)
+            dctx_message_set_reason_(record, incoming->payload.data, incoming->payload.size);
+    } else {
+        dctx_parcel_t *parcel = dctx_parcel_new_(peer, incoming->type, incoming->payload);
+        if (parcel != NULL) {
+            record->parcel = parcel;
+            record->node.flags |= DCTX_MESSAGE_REMOTE;
+        } else {
+            status = DCTX_ERR_NOMEM;
+        }
+    }
+    dctx_ask_end_(system, &io->runner, record, status);
+}
+
+static void on_message(const char *peer, const dctx_link_message_t *incoming, void *arg)
+{
+    dctx_io_t *io = arg;
+    if (io->abandoned)
+        return;
+    dctx_tally_own(&io->runner.tallies, DCTX_TALLY_REMOTE_RECEIVED);
+    bool refused = stamps_refused(io);
+    switch (incoming->kind) {
+    case DCTX_LINK_TELL:
+    case DCTX_LINK_ASK:
+        take_request(io, peer, incoming,
+                     refused && system_of(io)->options.context_policy == DCTX_ON_ERROR_REJECT);
+        break;
+    case DCTX_LINK_REPLY:
+    case DCTX_LINK_ERROR:
+        take_answer(io, peer, incoming);
+        break;
+    case DCTX_LINK_CANCEL:
+    default:
+        break; /* nothing that we could stop */
+    }
+}
+
+static void on_peer(const char *name, dctx_peer_event_t event, const char *reason, void *arg)
+{
+    dctx_io_t *io = arg;
+    dctx_system_t *system = system_of(io);
+    if (io->abandoned)
+        return;
+    const dctx_peer_t *peer = dctx_peers_find(&system->peers, name);
+    if (peer != NULL && event != DCTX_PEER_REFUSED)
+        dctx_peers_set_up(&system->peers, peer, event == DCTX_PEER_UP);
+    if (peer != NULL && event == DCTX_PEER_DOWN)
+        dctx_asks_fail_(system, &io->runner, peer, DCTX_ERR_UNREACHABLE);
+    if (system->options.on_node == NULL)
+        return;
+    dctx_node_event_t told = event == DCTX_PEER_UP     ? DCTX_NODE_UP
+                             : event == DCTX_PEER_DOWN ? DCTX_NODE_DOWN
+                                                       : DCTX_NODE_REFUSED;
+    begin(io);
+    system->options.on_node(name, told, reason != NULL ? reason : "", system->options.arg);
+    end(io);
+}
+
+static void on_undelivered(const char *peer, const dctx_link_message_t *message, dctx_error_t why,
+                           void *arg)
+{
+    dctx_io_t *io = arg;
+    char target[256 + 64], type[256];
+    if (io->abandoned)
+        return;
+    snprintf(target, sizeof target, "%.*s@%s", (int)message->target.size,
+             message->target.size > 0 ? (const char *)message->target.data : "", peer);
+    snprintf(type, sizeof type, "%.*s", (int)message->type.size,
+             message->type.size > 0 ? (const char *)message->type.data : "");
+    undeliverable(io, target, message, type, why, message->snapshot);
+}
+
+/* ---- commands ---------------------------------------------------------------------------------- */
+
+static int64_t link_clock(void *arg)
+{
+    return dctx_now_(arg);
+}
+
+static dctx_error_t need_link(dctx_io_t *io)
+{
+    dctx_system_t *system = system_of(io);
+    if (io->link != NULL)
+        return DCTX_OK;
+    dctx_link_options_t options = {.node = system->name,
+                                   .registry = system->registry,
+                                   .heartbeat_ms = system->options.heartbeat_ms,
+                                   .dead_after_ms = system->options.dead_after_ms,
+                                   .window = system->options.link_window,
+                                   .queue_limit = system->options.link_queue_limit,
+                                   .message_limit = system->options.message_limit,
+                                   .clock = link_clock,
+                                   .clock_arg = system,
+                                   .on_message = on_message,
+                                   .on_peer = on_peer,
+                                   .on_undelivered = on_undelivered,
+                                   .arg = io};
+    return dctx_link_new(&options, &io->link);
+}
+
+static dctx_error_t execute(dctx_io_t *io, command_t *command)
+{
+    dctx_system_t *system = system_of(io);
+    dctx_error_t error = need_link(io);
+    if (error != DCTX_OK)
+        return error;
+    switch (command->kind) {
+    case DCTX_COMMAND_BIND: {
+        const char *endpoint = NULL;
+        error = dctx_link_bind(io->link, command->first, &endpoint);
+        if (error != DCTX_OK)
+            return error;
+        command->text = dctx_strndup_(endpoint, strlen(endpoint));
+        return command->text != NULL ? DCTX_OK
+                                     : dctx_fail_(DCTX_ERR_NOMEM, "no memory for an endpoint");
+    }
+    case DCTX_COMMAND_CONNECT:
+        return dctx_link_connect(io->link, command->first, command->second);
+    case DCTX_COMMAND_IS_UP: {
+        const dctx_peer_t *peer = dctx_peers_find(&system->peers, command->first);
+        if (peer != NULL)
+            dctx_peers_set_up(&system->peers, peer, dctx_link_peer_is_up(io->link, command->first));
+        return DCTX_OK;
+    }
+    default:
+        return DCTX_ERR_INVALID;
+    }
+}
+
+static void finish_command(command_t *command, dctx_error_t error)
+{
+    command->error = error;
+    if (error != DCTX_OK)
+        strncpy(command->detail, dctx_error_detail(), sizeof command->detail - 1);
+    atomic_store_explicit(&command->done, 1, memory_order_release);
+    dctx_futex_wake_all(&command->done);
+    let_go(command);
+}
+
+/* ---- the loop ---------------------------------------------------------------------------------- */
+
+static void take_node(dctx_io_t *io, dctx_node_t *node)
+{
+    switch ((dctx_node_kind_t)node->kind) {
+    case DCTX_NODE_OUTGOING:
+        send_outgoing(io, (dctx_outgoing_t *)(void *)node);
+        break;
+    case DCTX_NODE_REFUSAL:
+        send_refusal(io, dctx_message_of(node));
+        break;
+    case DCTX_NODE_COMMAND: {
+        command_t *command = (command_t *)(void *)node;
+        finish_command(command, execute(io, command));
+        break;
+    }
+    default:
+        break;
+    }
+}
+
+/* Takes what is in the mailbox; true if there may be more. */
+static bool drain(dctx_io_t *io)
+{
+    for (int i = 0; i < BATCH && !io->abandoned; i++) {
+        if (atomic_load(&io->in.head) & DCTX_MAILBOX_IDLE)
+            return false;
+        dctx_node_t *node = dctx_mailbox_peek(&io->out);
+        if (node == NULL)
+            return true;
+        /* Out of the mailbox first: what becomes of the node is not ours to know. */
+        dctx_advance_t next = dctx_mailbox_advance(&io->in, &io->out, node);
+        if (next == DCTX_ADVANCE_BUSY)
+            return true;
+        take_node(io, node);
+        if (next == DCTX_ADVANCE_IDLE)
+            return false;
+    }
+    return true;
+}
+
+/* Fills in what to wait for: the eventfd, then the link's sockets. */
+static size_t poll_items(dctx_io_t *io)
+{
+    io->items[0] = (zmq_pollitem_t){.fd = io->event, .events = ZMQ_POLLIN};
+    if (io->link == NULL)
+        return 1;
+    size_t count = dctx_link_poll_items(io->link, io->items + 1, io->item_capacity - 1);
+    if (count < io->item_capacity)
+        return 1 + count;
+    zmq_pollitem_t *items = dctx_calloc_(count * 2 + 1, sizeof *items);
+    if (items == NULL)
+        return io
+            ->item_capacity; /* those that fit; the link's own timeout brings us to the others */
+    dctx_release_(io->items);
+    io->items = items;
+    io->item_capacity = count * 2 + 1;
+    return poll_items(io);
+}
+
+static long sooner(long a, long b)
+{
+    return a < 0 ? b : b < 0 || a < b ? a : b;
+}
+
+static void wait_for_work(dctx_io_t *io, bool more, int64_t due)
+{
+    long timeout = -1;
+    if (due != INT64_MAX) {
+        int64_t left = (due - dctx_now_(system_of(io)) + NS_PER_MS - 1) / NS_PER_MS;
+        timeout = left <= 0 ? 0 : left > 1000000 ? 1000000 : (long)left;
+    }
+    if (io->link != NULL)
+        timeout = sooner(timeout, dctx_link_timeout_ms(io->link));
+    size_t count = poll_items(io);
+    (void)zmq_poll(io->items, (int)count, more ? 0 : timeout);
+    uint64_t bell;
+    if (io->items[0].revents & ZMQ_POLLIN) {
+        ssize_t got = read(io->event, &bell, sizeof bell);
+        (void)got;
+    }
+}
+
+void dctx_io_run(zsock_t *pipe, void *arg)
+{
+    dctx_io_t *io = arg;
+    dctx_runner_here = &io->runner;
+    zsock_signal(pipe, 0);
+    while (!io->abandoned) {
+        bool quit = atomic_load(&io->quit);
+        bool more = drain(io);
+        int64_t due = dctx_asks_expire_(system_of(io), &io->runner);
+        if (io->link != NULL && dctx_link_process(io->link, 0))
+            more = true;
+        dctx_system_stirred_(system_of(io));
+        if (quit && !more)
+            break;
+        if (!io->abandoned)
+            wait_for_work(io, more, due);
+    }
+    if (io->abandoned)
+        return;
+    dctx_link_destroy(&io->link);
+    if (io->abandoned)
+        return;
+    dctx_runner_here = NULL;
+    atomic_store_explicit(&io->left, 1, memory_order_release);
+    dctx_futex_wake_all(&io->left);
+}
+
+void dctx_io_finish(dctx_io_t *io)
+{
+    if (!io->ready)
+        return;
+    /* What came after it had left. Nobody may still be sending. */
+    while (!(atomic_load(&io->in.head) & DCTX_MAILBOX_IDLE)) {
+        dctx_node_t *node = dctx_mailbox_peek(&io->out);
+        if (node == NULL || dctx_mailbox_advance(&io->in, &io->out, node) == DCTX_ADVANCE_BUSY)
+            continue;
+        if (node->kind == DCTX_NODE_OUTGOING)
+            dctx_outgoing_destroy_((dctx_outgoing_t *)(void *)node);
+        else if (node->kind == DCTX_NODE_REFUSAL)
+            dctx_message_release_(system_of(io), NULL, dctx_message_of(node));
+        else
+            finish_command((command_t *)(void *)node,
+                           dctx_fail_(DCTX_ERR_STOPPED, "the system is stopped"));
+    }
+    dctx_runner_finish(&io->runner);
+    dctx_release_(io->items);
+    close(io->event);
+}

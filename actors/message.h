@@ -1,0 +1,117 @@
+/*
+ * A message cell: what is told or asked, on its way and while it is handled; also the end of an ask on
+ * its way to who asked. Small values are inside it.
+ */
+#ifndef DCTX_MESSAGE_H
+#define DCTX_MESSAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <dcontext/actor.h>
+
+#include "mailbox.h"
+#include "pool.h"
+#include "runner.h"
+
+enum { DCTX_MESSAGE_INLINE = 64 };
+
+enum dctx_message_flag {
+    DCTX_MESSAGE_ASK = 1,       /* somebody wants an answer */
+    DCTX_MESSAGE_ANSWERED = 2,  /* the right to answer was used, or taken out */
+    DCTX_MESSAGE_REMOTE = 4,    /* it came from another node: see `parcel` */
+    DCTX_MESSAGE_BLOCK = 8,     /* `value` is a block of its own */
+    DCTX_MESSAGE_REASON = 16,   /* `value` is a text: why the ask failed */
+    DCTX_MESSAGE_OWN = 32,      /* the cell itself is a block of its own, not the pool's */
+    DCTX_MESSAGE_HANDLED = 128, /* a handler has run */
+    DCTX_MESSAGE_ELSEWHERE =
+        64 /* the ask is in the table of the sender's system, which is another */
+};
+
+/* A value as it was decoded, for each descriptor that somebody looked through. */
+typedef struct dctx_decoded {
+    struct dctx_decoded *next;
+    const dctx_type_t *type;
+    max_align_t value[];
+} dctx_decoded_t;
+
+/* What came from another node, in one block. Only the thread that handles the message uses it. */
+typedef struct dctx_parcel {
+    dctx_bytes_t payload;
+    const char *node;
+    const char *type;
+    dctx_decoded_t *decoded;
+    const dctx_type_t *refused; /* a type that did not decode: said once */
+    char text[];
+} dctx_parcel_t;
+
+struct dctx_message {
+    dctx_node_t node;
+    const dctx_type_t *type;   /* of `value`; NULL: there is none, or it is a reason or a parcel */
+    void *value;               /* as dctx_type_t says: in `inline_` or in a block; NULL: none */
+    dctx_snapshot_t *snapshot; /* its context, with a reference; NULL: the system's empty one */
+    union {
+        struct {
+            uint64_t ask; /* its number at the asker; 0 for a tell */
+            dctx_ref_t sender;
+        } request;
+        struct {
+            union {
+                dctx_reply_fn on_reply;                           /* NODE_REPLY */
+                dctx_ask_fn call;                                 /* NODE_CALL */
+                dctx_error_t (*on_start)(dctx_actor_t *, void *); /* NODE_START */
+            } run;
+            void *arg;
+            dctx_error_t status;
+            uint32_t actor; /* whose: the cell's number; node.generation has the rest */
+        } done;
+    } u;
+    union {
+        dctx_parcel_t *parcel;
+        max_align_t alignment_;
+        unsigned char inline_[DCTX_MESSAGE_INLINE];
+    };
+};
+
+_Static_assert(sizeof(struct dctx_message) == DCTX_POOL_CELL, "a message fills a cell of the pool");
+
+static inline dctx_message_t *dctx_message_of(dctx_node_t *node)
+{
+    return (dctx_message_t *)(void *)((unsigned char *)node - offsetof(dctx_message_t, node));
+}
+
+/* The runtime's own view of a message that users must not change. */
+static inline dctx_message_t *dctx_message_own(const dctx_message_t *message)
+{
+    return (dctx_message_t *)(uintptr_t)message;
+}
+
+/* A cell of a system's pool, all fields but `inline_` cleared; NULL without memory. `runner` is the calling thread's
+ * dctx_runner_of() the system. */
+dctx_message_t *dctx_message_new_(dctx_system_t *system, dctx_runner_t *runner,
+                                  dctx_node_kind_t kind);
+
+/* Destroys the value, which runs user code, and leaves the rest. */
+void dctx_message_clear_(dctx_message_t *message);
+
+/* Releases context, value and cell. */
+void dctx_message_release_(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t *message);
+
+/* Copies a value in. On an error the message has none, and dctx_error_detail() says why. */
+dctx_error_t dctx_message_store_(dctx_message_t *message, const dctx_type_t *type,
+                                 const void *value);
+
+/* Moves a value in, bitwise; the caller zeroes or forgets his. DCTX_ERR_TYPE for strings and bytes. */
+dctx_error_t dctx_message_move_(dctx_message_t *message, const dctx_type_t *type,
+                                const void *value);
+
+/* Sets a reason: at most 255 bytes, cut at a whole UTF-8 character; less without memory. NULL is "". */
+void dctx_message_set_reason_(dctx_message_t *message, const char *reason, size_t length);
+
+/* Makes a parcel; NULL without memory. */
+dctx_parcel_t *dctx_parcel_new_(const char *node, dctx_bytes_t type, dctx_bytes_t payload);
+
+/* Hands a message on: its content and flags of content move, `from` has none afterwards. */
+void dctx_message_take_content_(dctx_message_t *message, dctx_message_t *from);
+
+#endif

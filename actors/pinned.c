@@ -1,0 +1,101 @@
+#include "pinned.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+
+#include <dcontext/internal.h>
+
+#include "aligned.h"
+#include "system.h"
+#include "turn.h"
+
+enum { MOST = 1024 }; /* nobody else waits for this thread */
+
+static void *run(void *arg)
+{
+    dctx_pinned_t *self = arg;
+    dctx_runner_here = &self->runner;
+    for (;;) {
+        while (atomic_load_explicit(&self->wake, memory_order_acquire) == 0)
+            dctx_futex_wait(&self->wake, 0, -1);
+        if (atomic_load(&self->dismissed))
+            break;
+        atomic_store_explicit(&self->wake, 0, memory_order_relaxed);
+        dctx_turn_t turn;
+        while ((turn = dctx_turn_(&self->runner, self->actor, MOST)) == DCTX_TURN_AGAIN)
+            sched_yield(); /* more, or a sender is half way */
+        if (turn == DCTX_TURN_ABANDONED)
+            return NULL;
+        dctx_system_stirred_(self->runner.system);
+        if (turn == DCTX_TURN_GONE)
+            break;
+    }
+    dctx_runner_here = NULL;
+    dctx_system_t *system = self->runner.system;
+    dctx_pool_cache_finish(&system->pool, &self->runner.cells);
+    atomic_store_explicit(&self->left, 1, memory_order_release);
+    dctx_futex_wake_all(&self->left);
+    return NULL;
+}
+
+dctx_error_t dctx_pinned_new_(dctx_system_t *system, dctx_actor_t *actor,
+                              dctx_pinned_t **ret_pinned)
+{
+    dctx_pinned_reap_(system);
+    dctx_pinned_t *self = dctx_calloc_aligned_(sizeof *self);
+    if (self == NULL)
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a pinned actor's thread");
+    dctx_runner_init(&self->runner, system, DCTX_RUNNER_PINNED);
+    self->actor = actor;
+    /* The application's signals are for the application's threads. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&self->thread, NULL, run, self);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0) {
+        dctx_runner_finish(&self->runner);
+        dctx_release_aligned_(self);
+        return dctx_fail_(DCTX_ERR_IO, "no thread for a pinned actor: %s", strerror(error));
+    }
+    pthread_mutex_lock(&system->pinned_lock);
+    self->next = system->pinned;
+    system->pinned = self;
+    pthread_mutex_unlock(&system->pinned_lock);
+    *ret_pinned = self;
+    return DCTX_OK;
+}
+
+void dctx_pinned_wake_(dctx_pinned_t *pinned)
+{
+    atomic_store_explicit(&pinned->wake, 1, memory_order_release);
+    dctx_futex_wake_one(&pinned->wake);
+}
+
+void dctx_pinned_dismiss_(dctx_pinned_t *pinned)
+{
+    atomic_store(&pinned->dismissed, true);
+    dctx_pinned_wake_(pinned);
+}
+
+void dctx_pinned_reap_(dctx_system_t *system)
+{
+    pthread_mutex_lock(&system->pinned_lock);
+    dctx_pinned_t **place = &system->pinned;
+    while (*place != NULL) {
+        dctx_pinned_t *pinned = *place;
+        if (atomic_load_explicit(&pinned->left, memory_order_acquire) == 0) {
+            place = &pinned->next;
+            continue;
+        }
+        *place = pinned->next;
+        pthread_join(pinned->thread, NULL);
+        for (int i = 0; i < DCTX_TALLY_COUNT; i++)
+            dctx_tally_shared(&system->outside[0], (dctx_tally_t)i,
+                              dctx_tally_read(&pinned->runner.tallies, (dctx_tally_t)i));
+        dctx_runner_finish(&pinned->runner);
+        dctx_release_aligned_(pinned);
+    }
+    pthread_mutex_unlock(&system->pinned_lock);
+}

@@ -1,0 +1,78 @@
+#include "runner.h"
+
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "system.h"
+
+_Thread_local dctx_runner_t *dctx_runner_here;
+
+/* The kernel has a barrier for all threads at once. Set before the first system's threads start. */
+static bool kernel_barrier;
+
+bool dctx_runner_barrier_init(void)
+{
+    kernel_barrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+    return kernel_barrier;
+}
+
+void dctx_runner_barrier(void)
+{
+    if (kernel_barrier)
+        (void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+}
+
+void dctx_runner_init(dctx_runner_t *runner, dctx_system_t *system, dctx_runner_kind_t kind)
+{
+    *runner = (dctx_runner_t){.system = system, .kind = kind};
+    pthread_mutex_init(&runner->lock, NULL);
+}
+
+void dctx_runner_finish(dctx_runner_t *runner)
+{
+    dctx_pool_cache_finish(&runner->system->pool, &runner->cells);
+    pthread_mutex_destroy(&runner->lock);
+}
+
+void dctx_runner_turn(dctx_runner_t *runner, dctx_actor_t *actor)
+{
+    atomic_store_explicit(&runner->turn, actor, memory_order_relaxed);
+    atomic_store_explicit(&runner->since, dctx_now_coarse_(runner->system), memory_order_relaxed);
+    atomic_store_explicit(&runner->since_sequence,
+                          atomic_load_explicit(&runner->sequence, memory_order_relaxed),
+                          memory_order_relaxed);
+}
+
+void dctx_runner_begin(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
+                       const dctx_snapshot_t *context, const char *prefix)
+{
+    runner->actor = actor;
+    runner->message = message;
+    atomic_store_explicit(&runner->context, context, memory_order_relaxed);
+    atomic_store_explicit(&runner->prefix, prefix, memory_order_relaxed);
+    atomic_store_explicit(&runner->sequence,
+                          atomic_load_explicit(&runner->sequence, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+    /* Release: whoever sees us busy sees with what. */
+    atomic_store_explicit(&runner->busy, actor, memory_order_release);
+}
+
+bool dctx_runner_end(dctx_runner_t *runner)
+{
+    /* The store must be out before the load of the phase. Either the kernel's barrier sees to that, on
+     * the rare occasion, or the store does, each time. */
+    if (kernel_barrier) {
+        atomic_store_explicit(&runner->busy, NULL, memory_order_relaxed);
+        atomic_signal_fence(memory_order_seq_cst);
+    } else {
+        atomic_store(&runner->busy, NULL);
+    }
+    runner->actor = NULL;
+    if (__builtin_expect(dctx_phase_(runner->system) == DCTX_PHASE_RUNNING, 1))
+        return true;
+    pthread_mutex_lock(&runner->lock);
+    bool abandoned = runner->abandoned;
+    pthread_mutex_unlock(&runner->lock);
+    return !abandoned;
+}

@@ -1,0 +1,82 @@
+/*
+ * A runner: what a thread of the system has of its own, be it a worker, a pinned actor's thread or the
+ * I/O actor. It also shows, to dctx_system_stop(), what user code the thread is in.
+ */
+#ifndef DCTX_RUNNER_H
+#define DCTX_RUNNER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <dcontext/actor.h>
+
+#include "pool.h"
+#include "tally.h"
+
+typedef enum dctx_runner_kind {
+    DCTX_RUNNER_WORKER = 1,
+    DCTX_RUNNER_PINNED,
+    DCTX_RUNNER_IO
+} dctx_runner_kind_t;
+
+typedef struct dctx_runner {
+    dctx_tallies_t tallies; /* written by the thread itself */
+    dctx_system_t *system;
+    dctx_runner_kind_t kind;
+    dctx_actor_t *actor; /* in whose turn the thread is; the thread itself reads and writes it */
+    dctx_pool_cache_t cells;
+
+    /* What the thread is busy with: written by the thread, read by the one that stops the system under
+     * `lock`. See dctx_runner_begin() and end(). */
+    _Atomic(dctx_actor_t *) busy;             /* whose user code it is in; NULL: in none */
+    _Atomic(const dctx_snapshot_t *) context; /* the message's; NULL: the empty one */
+    _Atomic(const char *) prefix;             /* "actor:" or "remote:"; NULL: no scope of its own */
+    _Atomic(uint64_t) sequence;               /* goes up by one with each begin */
+    _Atomic(dctx_actor_t *) turn;             /* whose turn it was last */
+    _Atomic(int64_t) since;                   /* when that turn began, by the system's clock */
+    _Atomic(uint64_t) since_sequence;         /* the sequence then */
+    dctx_message_t *message; /* that it is busy with, if any; read under `lock` too */
+
+    pthread_mutex_t lock;
+    bool abandoned; /* under `lock`: the system goes on without this thread */
+    uint64_t seen;  /* by stop, for itself: a sequence it saw, and when */
+    int64_t seen_at;
+} dctx_runner_t;
+
+/* The calling thread's; NULL on a thread of no system. */
+extern __attribute__((visibility("hidden"),
+                      tls_model("initial-exec"))) _Thread_local dctx_runner_t *dctx_runner_here;
+
+/* The calling thread's, if it belongs to this system. */
+static inline dctx_runner_t *dctx_runner_of(const dctx_system_t *system)
+{
+    dctx_runner_t *runner = dctx_runner_here;
+    return runner != NULL && runner->system == system ? runner : NULL;
+}
+
+void dctx_runner_init(dctx_runner_t *runner, dctx_system_t *system, dctx_runner_kind_t kind);
+void dctx_runner_finish(dctx_runner_t *runner);
+
+/*
+ * Around user code. What was given to begin must stay alive until end returned true. False: the system
+ * has been stopped and has given this thread up; it must leave at once and touch nothing of the system.
+ *
+ * The one who stops the system sets its phase, has all threads pass a barrier, takes `lock` and reads
+ * `busy`. If that is not NULL, the thread's end is yet to come, will see the phase, and wait for `lock`. So what
+ * `busy` and the others point to stays alive meanwhile, and a running system pays nothing for it.
+ */
+void dctx_runner_begin(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
+                       const dctx_snapshot_t *context, const char *prefix);
+bool dctx_runner_end(dctx_runner_t *runner);
+
+/* To be called when a turn begins. */
+void dctx_runner_turn(dctx_runner_t *runner, dctx_actor_t *actor);
+
+/* The barrier: after it, no thread of the process is still between its store to `busy` and its load of
+ * the phase. True if the kernel does that for us; else the threads do it themselves. */
+bool dctx_runner_barrier_init(void);
+void dctx_runner_barrier(void);
+
+#endif

@@ -1,0 +1,502 @@
+/* Telling and asking. */
+#include "send.h"
+
+#include <string.h>
+
+#include <dcontext/internal.h>
+
+#include "ask.h"
+#include "deadletter.h"
+#include "message.h"
+#include "outgoing.h"
+#include "system.h"
+
+enum { TIMEOUT_MS = 5000, NS_PER_MS = 1000000 };
+
+/* ---- context ----------------------------------------------------------------------------------- */
+
+/* Applies the error policy to a context that does not go where it should. */
+static dctx_error_t without_context(dctx_system_t *system, dctx_error_t error)
+{
+    bool refused = error == DCTX_ERR_LIMIT || error == DCTX_ERR_CODEC ||
+                   error == DCTX_ERR_MALFORMED || error == DCTX_ERR_VERSION;
+    if (!refused || system->options.context_policy == DCTX_ON_ERROR_REJECT)
+        return error;
+    dctx_count_(system, dctx_runner_of(system), DCTX_TALLY_CONTEXT_ERRORS);
+    dctx_log(DCTX_LOG_WARNING, "a message goes without its context: %s", dctx_error_detail());
+    return DCTX_OK;
+}
+
+/* Into another registry. *snapshot_p is used up. */
+static dctx_error_t translate(dctx_system_t *system, dctx_snapshot_t **snapshot_p)
+{
+    dctx_bytes_t bytes;
+    dctx_snapshot_t *translated = NULL;
+    dctx_error_t error = dctx_snapshot_encode(*snapshot_p, &bytes);
+    if (error == DCTX_OK)
+        error = dctx_snapshot_decode(system->registry, bytes.data, bytes.size, &translated);
+    dctx_snapshot_unref(snapshot_p);
+    if (error != DCTX_OK)
+        return without_context(system, error);
+    *snapshot_p = translated;
+    return DCTX_OK;
+}
+
+dctx_error_t dctx_fork_for_(dctx_system_t *system, dctx_snapshot_t **ret_snapshot)
+{
+    *ret_snapshot = NULL;
+    if (dctx_is_empty())
+        return DCTX_OK;
+    dctx_snapshot_t *fork = NULL;
+    dctx_error_t error = dctx_fork(&fork);
+    if (error != DCTX_OK)
+        return error;
+    if (__builtin_expect(dctx_snapshot_registry(fork) != system->registry, 0)) {
+        if (dctx_snapshot_is_empty(fork))
+            dctx_snapshot_unref(&fork);
+        else
+            error = translate(system, &fork);
+    }
+    *ret_snapshot = fork;
+    return error;
+}
+
+/* For another node, encoded once so that a refusal is the sender's to see. */
+static dctx_error_t capture_for(dctx_system_t *system, dctx_snapshot_t **ret_snapshot)
+{
+    *ret_snapshot = NULL;
+    if (dctx_is_empty())
+        return DCTX_OK;
+    dctx_snapshot_t *capture = NULL;
+    dctx_error_t error = dctx_capture(&capture);
+    if (error != DCTX_OK)
+        return error;
+    dctx_bytes_t bytes;
+    error = dctx_snapshot_encode(capture, &bytes);
+    if (error != DCTX_OK) {
+        dctx_snapshot_unref(&capture);
+        return without_context(system, error);
+    }
+    *ret_snapshot = capture;
+    return DCTX_OK;
+}
+
+/* ---- a send in the making ---------------------------------------------------------------------- */
+
+/* What is sent, to whom, by whom. */
+typedef struct sending {
+    dctx_system_t *system; /* the receiver's */
+    dctx_runner_t *runner; /* the calling thread's, if it is of that system */
+    dctx_ref_t to;
+    const dctx_type_t *type;
+    const void *value;
+    bool take; /* the value is moved, not copied */
+
+    /* Of an ask: */
+    dctx_system_t *home;    /* that has the ask: the asking actor's, else `system` */
+    dctx_message_t *record; /* ours until the ask is open; NULL: this is a tell */
+    int64_t deadline;
+    uint64_t ask;
+} sending_t;
+
+static dctx_error_t refuse(const sending_t *sending, dctx_error_t error)
+{
+    dctx_count_(sending->system, sending->runner, DCTX_TALLY_REFUSED);
+    return error;
+}
+
+static const char *type_name(const sending_t *sending)
+{
+    return sending->type != NULL ? sending->type->name : "";
+}
+
+static dctx_error_t open_ask(sending_t *sending, const dctx_peer_t *peer)
+{
+    if (sending->record == NULL)
+        return DCTX_OK;
+    return dctx_ask_open_(sending->home, sending->record, sending->deadline, peer, &sending->ask);
+}
+
+/* Takes an ask back that was opened, so that it can be refused: false if it is over already, and its
+ * asker will hear of it. */
+static bool close_ask(sending_t *sending, const dctx_peer_t *peer)
+{
+    if (sending->record == NULL || sending->ask == 0)
+        return true;
+    return dctx_ask_withdraw_(sending->home, dctx_runner_of(sending->home), sending->ask, peer);
+}
+
+/* An outbound interceptor's word. *ret_drop: pretend it went. */
+static dctx_error_t pass_outbound(const sending_t *sending, const char *target, bool remote,
+                                  const dctx_snapshot_t *snapshot, bool *ret_drop)
+{
+    dctx_system_t *system = sending->system;
+    *ret_drop = false;
+    if (__builtin_expect(system->pipeline.count == 0, 1))
+        return DCTX_OK;
+    dctx_passage_t passage = {.system = system,
+                              .target = target,
+                              .type = type_name(sending),
+                              .ask = sending->record != NULL,
+                              .remote = remote,
+                              .snapshot = snapshot != NULL ? snapshot : system->empty};
+    dctx_verdict_t verdict = dctx_pipeline_outbound(&system->pipeline, &passage);
+    if (verdict == DCTX_REJECT)
+        return dctx_fail_(DCTX_ERR_REJECTED, "an interceptor refused a message for %s", target);
+    *ret_drop = verdict == DCTX_DROP;
+    return DCTX_OK;
+}
+
+/* ---- to an actor of this process --------------------------------------------------------------- */
+
+static dctx_error_t fill(sending_t *sending, dctx_message_t *message)
+{
+    dctx_error_t error = sending->take
+                             ? dctx_message_move_(message, sending->type, sending->value)
+                             : dctx_message_store_(message, sending->type, sending->value);
+    if (error == DCTX_OK)
+        error = dctx_fork_for_(sending->system, &message->snapshot);
+    return error;
+}
+
+/* A moved value is still the caller's when a send fails. */
+static void discard(const sending_t *sending, dctx_message_t *message)
+{
+    if (sending->take && message->value != NULL) {
+        if (message->node.flags & DCTX_MESSAGE_BLOCK)
+            dctx_release_(message->value);
+        message->type = NULL;
+        message->value = NULL;
+        message->node.flags &= (uint8_t)~DCTX_MESSAGE_BLOCK;
+    }
+    dctx_message_release_(sending->system, sending->runner, message);
+}
+
+static void address(const sending_t *sending, dctx_message_t *message)
+{
+    dctx_runner_t *here = dctx_runner_here;
+    message->node.generation = (uint32_t)(sending->to.id_ >> 32);
+    if (here != NULL && here->actor != NULL && here->actor != &here->system->self &&
+        !here->actor->internal)
+        message->u.request.sender = dctx_self(here->actor);
+    if (sending->record != NULL) {
+        message->u.request.ask = sending->ask;
+        message->node.flags |= DCTX_MESSAGE_ASK;
+        if (sending->home != sending->system)
+            message->node.flags |= DCTX_MESSAGE_ELSEWHERE;
+    }
+}
+
+/* Accepted, but no further: an interceptor dropped it. */
+static void drop(const sending_t *sending, const char *target, dctx_message_t *message)
+{
+    dctx_system_t *system = sending->system;
+    dctx_message_die_(system, target, message, DCTX_ERR_REJECTED);
+    dctx_message_finish_(system, sending->runner, message, DCTX_ERR_REJECTED);
+    dctx_count_(system, sending->runner, DCTX_TALLY_DEAD);
+    dctx_system_stirred_(system);
+}
+
+static dctx_error_t send_message(sending_t *sending, dctx_actor_t *actor, dctx_message_t *message)
+{
+    dctx_system_t *system = sending->system;
+    char target[DCTX_NAME_MAX + 1] = "";
+    bool dropped = false;
+    dctx_error_t error = DCTX_OK;
+    if (__builtin_expect(system->pipeline.count > 0, 0)) {
+        (void)dctx_ref_format(sending->to, target, sizeof target);
+        error = pass_outbound(sending, target, false, message->snapshot, &dropped);
+        if (error != DCTX_OK)
+            return error;
+    }
+    error = open_ask(sending, NULL);
+    if (error != DCTX_OK)
+        return error;
+    error = dctx_accept_(system, sending->runner);
+    if (error != DCTX_OK) {
+        if (close_ask(sending, NULL))
+            return error;
+        /* The ask has ended meanwhile, and its end is on its way to the asker. */
+        dctx_message_release_(system, sending->runner, message);
+        return DCTX_OK;
+    }
+    address(sending, message);
+    if (dropped)
+        drop(sending, target, message);
+    else
+        dctx_post_(system, sending->runner, actor, &message->node);
+    return DCTX_OK;
+}
+
+static dctx_error_t send_local(sending_t *sending)
+{
+    dctx_system_t *system = sending->system;
+    dctx_actor_t *actor = dctx_slab_at(&system->actors, (uint32_t)sending->to.id_);
+    uint64_t life = actor == NULL ? 0 : atomic_load_explicit(&actor->life, memory_order_acquire);
+    if (__builtin_expect(!(life & DCTX_LIFE_ALIVE) || life >> 32 != sending->to.id_ >> 32, 0))
+        return dctx_fail_(DCTX_ERR_NO_ACTOR, "the actor has gone");
+    dctx_message_t *message = dctx_message_new_(system, sending->runner, DCTX_NODE_MESSAGE);
+    if (message == NULL)
+        return DCTX_ERR_NOMEM;
+    dctx_error_t error = fill(sending, message);
+    if (error == DCTX_OK)
+        error = send_message(sending, actor, message);
+    if (error != DCTX_OK)
+        discard(sending, message);
+    return error;
+}
+
+/* ---- to an actor on another node --------------------------------------------------------------- */
+
+static void drop_outgoing(const sending_t *sending, const dctx_remote_t *remote,
+                          dctx_outgoing_t *outgoing)
+{
+    dctx_system_t *system = sending->system;
+    dctx_dead_letter_(system, remote->label, outgoing->type, DCTX_ERR_REJECTED, outgoing->snapshot,
+                      sending->record != NULL);
+    dctx_count_(system, sending->runner, DCTX_TALLY_REMOTE_LOST);
+    if (sending->record != NULL)
+        (void)dctx_ask_fail_(sending->home, dctx_runner_of(sending->home), sending->ask,
+                             DCTX_ERR_REJECTED, NULL);
+    dctx_outgoing_destroy_(outgoing);
+}
+
+static dctx_error_t send_outgoing(sending_t *sending, const dctx_remote_t *remote,
+                                  dctx_outgoing_t *outgoing)
+{
+    dctx_system_t *system = sending->system;
+    bool dropped = false;
+    dctx_error_t error = pass_outbound(sending, remote->label, true, outgoing->snapshot, &dropped);
+    if (error == DCTX_OK)
+        error = dctx_outgoing_check_size_(system, outgoing);
+    if (error == DCTX_OK)
+        error = open_ask(sending, remote->peer);
+    if (error != DCTX_OK)
+        return error;
+    outgoing->correlation = sending->ask;
+    if (dropped)
+        drop_outgoing(sending, remote, outgoing);
+    else
+        dctx_io_post_(&system->io, &outgoing->node);
+    return DCTX_OK;
+}
+
+static dctx_error_t send_remote(sending_t *sending)
+{
+    dctx_system_t *system = sending->system;
+    const dctx_remote_t *remote = dctx_peers_remote(&system->peers, sending->to.id_);
+    if (remote == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "not an address of this system");
+    if (sending->home != NULL && sending->home != system)
+        return dctx_fail_(DCTX_ERR_INVALID, "another system's address of a node");
+    uint32_t limit = sending->runner != NULL ? DCTX_PHASE_CLOSING : DCTX_PHASE_STOPPING;
+    if (dctx_phase_(system) >= limit)
+        return dctx_fail_(DCTX_ERR_STOPPED, "system %s is stopping", system->name);
+    dctx_outgoing_t *outgoing = NULL;
+    dctx_error_t error =
+        dctx_outgoing_new_(system, sending->record != NULL ? DCTX_LINK_ASK : DCTX_LINK_TELL,
+                           sending->type, sending->value, &outgoing);
+    if (error != DCTX_OK)
+        return error;
+    outgoing->remote = remote;
+    error = capture_for(system, &outgoing->snapshot);
+    if (error == DCTX_OK)
+        error = send_outgoing(sending, remote, outgoing);
+    if (error != DCTX_OK) {
+        dctx_outgoing_destroy_(outgoing);
+        return error;
+    }
+    if (sending->take)
+        dctx_type_destroy_(sending->type, (void *)(uintptr_t)sending->value);
+    return DCTX_OK;
+}
+
+static dctx_error_t deliver(sending_t *sending)
+{
+    dctx_error_t error = __builtin_expect(dctx_id_is_remote(sending->to.id_), 0)
+                             ? send_remote(sending)
+                             : send_local(sending);
+    return error == DCTX_OK ? DCTX_OK : refuse(sending, error);
+}
+
+static dctx_error_t begin(sending_t *sending, dctx_ref_t to, const dctx_type_t *type,
+                          const void *value)
+{
+    if (dctx_ref_is_none(to))
+        return dctx_fail_(DCTX_ERR_INVALID, "there is nobody to send to");
+    *sending = (sending_t){.system = to.system_, .to = to, .type = type, .value = value};
+    sending->runner = dctx_runner_of(sending->system);
+    return DCTX_OK;
+}
+
+/* ---- tell -------------------------------------------------------------------------------------- */
+
+dctx_error_t dctx_tell(dctx_ref_t to, const dctx_type_t *type, const void *value)
+{
+    sending_t sending;
+    dctx_error_t error = begin(&sending, to, type, value);
+    return error == DCTX_OK ? deliver(&sending) : error;
+}
+
+dctx_error_t dctx_tell_take(dctx_ref_t to, const dctx_type_t *type, void *value)
+{
+    sending_t sending;
+    dctx_error_t error = begin(&sending, to, type, value);
+    if (error != DCTX_OK)
+        return error;
+    if (type == NULL || value == NULL)
+        error = dctx_fail_(DCTX_ERR_INVALID, "there is no value to take over");
+    else if (type->size == 0)
+        error = dctx_fail_(DCTX_ERR_TYPE, "a value of type \"%s\" can be copied, not taken over",
+                           type->name);
+    if (error != DCTX_OK)
+        return refuse(&sending, error);
+    sending.take = true;
+    error = deliver(&sending);
+    if (error == DCTX_OK)
+        memset(value, 0, type->size);
+    return error;
+}
+
+/* ---- ask --------------------------------------------------------------------------------------- */
+
+static dctx_message_t *new_record(dctx_system_t *home, dctx_node_kind_t kind)
+{
+    if (kind != DCTX_NODE_WAIT)
+        return dctx_message_new_(home, dctx_runner_of(home), kind);
+    /* dctx_ask_wait() hands it to its caller, who may keep it longer than the system lives. */
+    dctx_message_t *record = dctx_calloc_(1, sizeof *record);
+    if (record == NULL) {
+        (void)dctx_fail_(DCTX_ERR_NOMEM, "no memory for an ask");
+        return NULL;
+    }
+    record->node.kind = (uint8_t)kind;
+    record->node.flags = DCTX_MESSAGE_OWN;
+    return record;
+}
+
+static int64_t deadline_of(dctx_system_t *system, int64_t timeout_ms)
+{
+    if (timeout_ms <= 0)
+        timeout_ms = TIMEOUT_MS;
+    int64_t now = dctx_now_(system);
+    return timeout_ms > (INT64_MAX - 1 - now) / NS_PER_MS ? INT64_MAX - 1
+                                                          : now + timeout_ms * NS_PER_MS;
+}
+
+/* Sends an ask whose record the caller has filled in but for the context. On an error the record is released. */
+static dctx_error_t ask(sending_t *sending, dctx_message_t *record)
+{
+    dctx_error_t error = DCTX_OK;
+    sending->record = record;
+    /* The asker's own context comes back to him as it is: no registry's border is crossed. */
+    if (record->node.kind != DCTX_NODE_WAIT && !dctx_is_empty())
+        error = dctx_fork(&record->snapshot);
+    error = error == DCTX_OK ? deliver(sending) : refuse(sending, error);
+    if (error != DCTX_OK)
+        dctx_message_release_(sending->home, dctx_runner_of(sending->home), record);
+    else
+        dctx_count_(sending->home, dctx_runner_of(sending->home), DCTX_TALLY_ASKS);
+    return error;
+}
+
+dctx_error_t dctx_ask(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *type, const void *value,
+                      int64_t timeout_ms, dctx_reply_fn on_reply, void *arg)
+{
+    sending_t sending;
+    dctx_runner_t *here = dctx_runner_here;
+    if (self == NULL || on_reply == NULL || here == NULL || here->actor != self)
+        return dctx_fail_(DCTX_ERR_INVALID, "only an actor can ask so, in its own callbacks");
+    dctx_error_t error = begin(&sending, to, type, value);
+    if (error != DCTX_OK)
+        return error;
+    sending.home = self->system;
+    dctx_message_t *record = new_record(sending.home, DCTX_NODE_REPLY);
+    if (record == NULL)
+        return refuse(&sending, DCTX_ERR_NOMEM);
+    dctx_ref_t me = dctx_self(self);
+    record->node.generation = (uint32_t)(me.id_ >> 32);
+    record->u.done.run.on_reply = on_reply;
+    record->u.done.arg = arg;
+    record->u.done.actor = self->slot.index;
+    sending.deadline = deadline_of(sending.home, timeout_ms);
+    return ask(&sending, record);
+}
+
+dctx_error_t dctx_ask_call(dctx_ref_t to, const dctx_type_t *type, const void *value,
+                           int64_t timeout_ms, dctx_ask_fn call, void *arg)
+{
+    sending_t sending;
+    if (call == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "an ask needs somebody to call");
+    dctx_error_t error = begin(&sending, to, type, value);
+    if (error != DCTX_OK)
+        return error;
+    dctx_system_t *home = sending.home = sending.system;
+    dctx_message_t *record = new_record(home, DCTX_NODE_CALL);
+    if (record == NULL)
+        return refuse(&sending, DCTX_ERR_NOMEM);
+    unsigned turn = atomic_fetch_add_explicit(&home->caller_next, 1, memory_order_relaxed);
+    uint64_t caller = home->callers[turn % home->caller_count].id_;
+    record->node.generation = (uint32_t)(caller >> 32);
+    record->u.done.run.call = call;
+    record->u.done.arg = arg;
+    record->u.done.actor = (uint32_t)caller;
+    sending.deadline = deadline_of(home, timeout_ms);
+    return ask(&sending, record);
+}
+
+/* Waits for the end of the ask until its time is up, by the system's clock, and then ends it itself. */
+static dctx_error_t wait_end(sending_t *sending, dctx_waiter_t *waiter, int64_t deadline,
+                             const dctx_peer_t *peer)
+{
+    while (atomic_load_explicit(&waiter->done, memory_order_acquire) == 0) {
+        int64_t left = deadline - dctx_now_(sending->home);
+        if (left > 0) {
+            dctx_futex_wait(&waiter->done, 0, left);
+            continue;
+        }
+        dctx_message_t *record = dctx_ask_claim_(sending->home, NULL, sending->ask, peer);
+        if (record != NULL)
+            dctx_ask_end_(sending->home, NULL, record, DCTX_ERR_TIMEOUT);
+        else /* somebody else is about to */
+            dctx_futex_wait(&waiter->done, 0, NS_PER_MS);
+    }
+    return sending->record->u.done.status;
+}
+
+dctx_error_t dctx_ask_wait(dctx_ref_t to, const dctx_type_t *type, const void *value,
+                           int64_t timeout_ms, dctx_message_t **ret_reply)
+{
+    sending_t sending;
+    dctx_runner_t *here = dctx_runner_here;
+    if (ret_reply == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "there is no place for the reply");
+    *ret_reply = NULL;
+    if (here != NULL && here->kind != DCTX_RUNNER_PINNED)
+        return dctx_fail_(DCTX_ERR_INVALID, "a worker must not wait: use dctx_ask()");
+    dctx_error_t error = begin(&sending, to, type, value);
+    if (error != DCTX_OK)
+        return error;
+    sending.home = sending.system;
+    dctx_message_t *record = new_record(sending.home, DCTX_NODE_WAIT);
+    if (record == NULL)
+        return refuse(&sending, DCTX_ERR_NOMEM);
+    dctx_waiter_t waiter = {.done = 0};
+    record->u.done.arg = &waiter;
+    sending.deadline = INT64_MAX; /* we keep the time ourselves */
+    int64_t deadline = deadline_of(sending.home, timeout_ms);
+    error = ask(&sending, record);
+    if (error != DCTX_OK)
+        return error;
+    const dctx_remote_t *remote = dctx_peers_remote(&sending.home->peers, to.id_);
+    error = wait_end(&sending, &waiter, deadline, remote != NULL ? remote->peer : NULL);
+    if (error == DCTX_OK || dctx_message_reason(record)[0] != '\0') {
+        *ret_reply = record;
+    } else {
+        dctx_message_destroy(&record);
+    }
+    if (error != DCTX_OK)
+        return dctx_fail_(error, "%s", *ret_reply != NULL ? dctx_message_reason(*ret_reply) : "");
+    return DCTX_OK;
+}

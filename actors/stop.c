@@ -1,0 +1,273 @@
+#include "stop.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <dcontext/internal.h>
+
+#include "actor.h"
+#include "ask.h"
+#include "pinned.h"
+#include "system.h"
+#include "turn.h"
+
+enum {
+    GRACE_MS = 200, /* what each step has at least, even if the time is up */
+    NS_PER_MS = 1000000,
+    CHAIN_MAX = 4096
+};
+
+/* How long we wait is real time, whatever clock the system has: nobody should hang for a clock that stands. */
+static int64_t real_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int64_t at_least_grace(int64_t deadline)
+{
+    int64_t grace = real_now() + (int64_t)GRACE_MS * NS_PER_MS;
+    return deadline > grace ? deadline : grace;
+}
+
+static void enter_phase(dctx_system_t *system, uint32_t phase)
+{
+    atomic_store(&system->phase, phase);
+    dctx_runner_barrier();
+}
+
+static bool wait_quiet(dctx_system_t *system, int64_t deadline)
+{
+    for (;;) {
+        uint32_t seen = atomic_load(&system->quiet);
+        if (dctx_system_is_quiet_(system))
+            return true;
+        int64_t left = deadline - real_now();
+        if (left <= 0)
+            return false;
+        dctx_futex_wait(&system->quiet, seen, left);
+    }
+}
+
+static bool wait_left(dctx_futex_t *left, int64_t deadline)
+{
+    while (atomic_load_explicit(left, memory_order_acquire) == 0) {
+        int64_t ns = deadline - real_now();
+        if (ns <= 0)
+            return false;
+        dctx_futex_wait(left, 0, ns);
+    }
+    return true;
+}
+
+/* ---- those who do not come back ---------------------------------------------------------------- */
+
+/* Notes what each thread is busy with, to tell later for how long it has been. */
+static void note(dctx_system_t *system, dctx_runner_t *runner)
+{
+    runner->seen = atomic_load_explicit(&runner->sequence, memory_order_relaxed);
+    runner->seen_at = dctx_now_(system);
+}
+
+static void note_all(dctx_system_t *system)
+{
+    for (unsigned i = 0; i < system->scheduler.worker_count; i++)
+        note(system, &system->scheduler.workers[i].runner);
+    note(system, &system->io.runner);
+    pthread_mutex_lock(&system->pinned_lock);
+    for (dctx_pinned_t *pinned = system->pinned; pinned != NULL; pinned = pinned->next)
+        note(system, &pinned->runner);
+    pthread_mutex_unlock(&system->pinned_lock);
+}
+
+static void report(dctx_system_t *system, const char *line)
+{
+    dctx_log(DCTX_LOG_WARNING, "system %s: did not stop: %s", system->name, line);
+    size_t before = system->left_behind == NULL ? 0 : strlen(system->left_behind);
+    size_t size = strlen(line);
+    char *text = dctx_alloc_(before + size + 2);
+    if (text == NULL)
+        return;
+    if (before > 0)
+        memcpy(text, system->left_behind, before);
+    memcpy(text + before, line, size);
+    memcpy(text + before + size, "\n", 2);
+    dctx_release_(system->left_behind);
+    system->left_behind = text;
+}
+
+/* Since when the thread has been in the callback it is in: exactly if it was the first of the turn, else
+ * since we saw it there. */
+static int64_t busy_ms(dctx_system_t *system, dctx_runner_t *runner)
+{
+    uint64_t sequence = atomic_load_explicit(&runner->sequence, memory_order_relaxed);
+    int64_t since = atomic_load_explicit(&runner->since, memory_order_relaxed);
+    bool first =
+        sequence == atomic_load_explicit(&runner->since_sequence, memory_order_relaxed) + 1;
+    if (!first && sequence == runner->seen && runner->seen_at > since)
+        since = runner->seen_at;
+    int64_t now = dctx_now_(system);
+    return now > since ? (now - since) / NS_PER_MS : 0;
+}
+
+static void describe(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor)
+{
+    char chain[CHAIN_MAX], line[CHAIN_MAX + 256];
+    const dctx_snapshot_t *context = atomic_load_explicit(&runner->context, memory_order_relaxed);
+    const char *prefix = atomic_load_explicit(&runner->prefix, memory_order_relaxed);
+    const char *name = actor->scope + DCTX_NAME_AT;
+    size_t length =
+        dctx_snapshot_chain_format(context != NULL ? context : system->empty, chain, sizeof chain);
+    if (prefix != NULL && length < sizeof chain)
+        snprintf(chain + length, sizeof chain - length, "%s%s%s", length > 0 ? " > " : "", prefix,
+                 name);
+    snprintf(line, sizeof line, "%s: in handler for %lld ms: %s", name,
+             (long long)busy_ms(system, runner), chain);
+    report(system, line);
+}
+
+/* Gives a thread up, if it is in user code; false if it is not, and will leave by itself. */
+static bool abandon(dctx_system_t *system, dctx_runner_t *runner)
+{
+    pthread_mutex_lock(&runner->lock);
+    dctx_actor_t *busy = atomic_load_explicit(&runner->busy, memory_order_acquire);
+    if (busy != NULL) {
+        runner->abandoned = true;
+        describe(system, runner, busy);
+    }
+    pthread_mutex_unlock(&runner->lock);
+    if (busy != NULL)
+        system->abandoned = true;
+    return busy != NULL;
+}
+
+/* True if the thread has left. It has until `deadline`; and after that, as it is in no user code, it
+ * leaves in a moment: but we do not bet our own return on that. */
+static bool part(dctx_system_t *system, dctx_runner_t *runner, dctx_futex_t *left, int64_t deadline)
+{
+    if (wait_left(left, deadline))
+        return true;
+    if (abandon(system, runner))
+        return false;
+    for (int tries = 0; tries < 20; tries++) {
+        if (wait_left(left, real_now() + (int64_t)GRACE_MS / 4 * NS_PER_MS))
+            return true;
+        if (abandon(system, runner))
+            return false;
+    }
+    pthread_mutex_lock(&runner->lock);
+    runner->abandoned = true;
+    pthread_mutex_unlock(&runner->lock);
+    system->abandoned = true;
+    report(system, "(system): a thread does not get on");
+    return false;
+}
+
+/* ---- the steps --------------------------------------------------------------------------------- */
+
+static void stop_actors(dctx_system_t *system)
+{
+    uint32_t count = dctx_slab_count(&system->actors);
+    for (uint32_t i = 0; i < count; i++) {
+        dctx_actor_t *actor = dctx_slab_at(&system->actors, i);
+        uint64_t life = atomic_load(&actor->life);
+        if (life & DCTX_LIFE_ALIVE)
+            (void)dctx_actor_stop_(system, NULL, dctx_id_make(life >> 32, i));
+    }
+}
+
+static void part_from_threads(dctx_system_t *system, int64_t deadline)
+{
+    dctx_scheduler_quit_(&system->scheduler);
+    for (unsigned i = 0; i < system->scheduler.worker_count; i++) {
+        dctx_worker_t *worker = &system->scheduler.workers[i];
+        if (worker->thread != NULL && !worker->runner.abandoned &&
+            part(system, &worker->runner, &worker->left, deadline))
+            zactor_destroy(&worker->thread);
+    }
+    for (dctx_pinned_t *pinned = system->pinned; pinned != NULL; pinned = pinned->next) {
+        if (!pinned->runner.abandoned)
+            (void)part(system, &pinned->runner, &pinned->left, deadline);
+    }
+    dctx_pinned_reap_(system);
+}
+
+/* The abandoned thread in whose turn an actor is, if any. */
+static dctx_runner_t *stuck_in(dctx_system_t *system, const dctx_actor_t *actor)
+{
+    for (unsigned i = 0; i < system->scheduler.worker_count; i++) {
+        dctx_runner_t *runner = &system->scheduler.workers[i].runner;
+        if (runner->abandoned && atomic_load(&runner->turn) == actor)
+            return runner;
+    }
+    for (dctx_pinned_t *pinned = system->pinned; pinned != NULL; pinned = pinned->next) {
+        if (pinned->runner.abandoned && atomic_load(&pinned->runner.turn) == actor)
+            return &pinned->runner;
+    }
+    return NULL;
+}
+
+/* A thread that is stuck in on_dead_letter must not take us with it. */
+static bool must_be_quiet(dctx_system_t *system)
+{
+    bool quiet = false;
+    for (unsigned i = 0; i < system->scheduler.worker_count; i++) {
+        dctx_runner_t *runner = &system->scheduler.workers[i].runner;
+        quiet = quiet || (runner->abandoned && atomic_load(&runner->busy) == &system->self);
+    }
+    return quiet;
+}
+
+static void clear_mailboxes(dctx_system_t *system, bool first)
+{
+    bool quietly = must_be_quiet(system);
+    uint32_t count = dctx_slab_count(&system->actors);
+    for (uint32_t i = 0; i < count; i++) {
+        dctx_actor_t *actor = dctx_slab_at(&system->actors, i);
+        dctx_runner_t *runner = stuck_in(system, actor);
+        bool alive = (atomic_load(&actor->life) & DCTX_LIFE_ALIVE) != 0;
+        if (first && alive && runner == NULL && !actor->internal) {
+            char line[DCTX_NAME_MAX + 64];
+            snprintf(line, sizeof line, "%s: no thread was free to stop it",
+                     actor->scope + DCTX_NAME_AT);
+            report(system, line);
+        }
+        dctx_turn_clear_(system, actor, first && runner != NULL, quietly);
+    }
+}
+
+static void stop_io(dctx_system_t *system, int64_t deadline)
+{
+    if (system->io.thread == NULL || system->io.runner.abandoned)
+        return;
+    dctx_io_quit_(&system->io);
+    if (part(system, &system->io.runner, &system->io.left, deadline))
+        zactor_destroy(&system->io.thread);
+}
+
+dctx_error_t dctx_system_stop_(dctx_system_t *system, int64_t timeout_ms)
+{
+    int64_t limit = (INT64_MAX - real_now()) / NS_PER_MS - 1;
+    timeout_ms = timeout_ms < 0 ? 0 : timeout_ms > limit ? limit : timeout_ms;
+    int64_t deadline = real_now() + timeout_ms * NS_PER_MS;
+    enter_phase(system, DCTX_PHASE_STOPPING);
+    note_all(system);
+    (void)wait_quiet(system, deadline);
+
+    enter_phase(system, DCTX_PHASE_CLOSING);
+    dctx_asks_fail_(system, NULL, NULL, DCTX_ERR_STOPPED);
+    stop_actors(system);
+    (void)wait_quiet(system, at_least_grace(deadline));
+    part_from_threads(system, at_least_grace(deadline));
+
+    /* Nobody is at work any more but threads from outside that have just been let in: see
+     * dctx_accept_(). They are not kept by anything, so a moment is all they get. */
+    clear_mailboxes(system, true);
+    for (int tries = 0; tries < 10 && !wait_quiet(system, real_now() + 10 * NS_PER_MS); tries++)
+        clear_mailboxes(system, false);
+    dctx_asks_fail_(system, NULL, NULL, DCTX_ERR_STOPPED);
+    stop_io(system, at_least_grace(deadline));
+    atomic_store(&system->phase, DCTX_PHASE_STOPPED);
+    return system->left_behind == NULL ? DCTX_OK : DCTX_ERR_TIMEOUT;
+}

@@ -1,0 +1,413 @@
+#include "turn.h"
+
+#include <assert.h>
+#include <sched.h>
+#include <stdio.h>
+
+#include <dcontext/internal.h>
+
+#include "ask.h"
+#include "deadletter.h"
+#include "pinned.h"
+#include "system.h"
+
+/* ---- in and out of a context ------------------------------------------------------------------- */
+
+static dctx_error_t enter_named(dctx_system_t *system, const dctx_snapshot_t *snapshot,
+                                const char *name, dctx_scope_t *scope)
+{
+    if (snapshot == NULL && system->global)
+        return dctx_scope_push(name, scope);
+    if (snapshot == NULL)
+        snapshot = system->empty;
+    return name != NULL ? dctx_attach_scope(snapshot, name, scope) : dctx_attach(snapshot, scope);
+}
+
+/* Makes a message's context the thread's. A name over the registry's limit is left out, and counted. */
+static dctx_error_t enter(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
+                          dctx_scope_t *scope)
+{
+    dctx_system_t *system = runner->system;
+    dctx_error_t error = enter_named(system, snapshot, name, scope);
+    if (error != DCTX_ERR_LIMIT || name == NULL)
+        return error;
+    dctx_count_(system, runner, DCTX_TALLY_CONTEXT_ERRORS);
+    dctx_log(DCTX_LOG_WARNING, "the scope \"%s\" is left out: %s", name, dctx_error_detail());
+    return enter_named(system, snapshot, NULL, scope);
+}
+
+/* Back to the empty context, whatever the callback left open. */
+static void leave(dctx_runner_t *runner, dctx_actor_t *actor, dctx_scope_t *scope)
+{
+    size_t leaked = dctx_scope_unwind_(scope);
+    if (__builtin_expect(leaked > 0, 0)) {
+        dctx_tally_own(&runner->tallies, DCTX_TALLY_LEAKS);
+        dctx_log(DCTX_LOG_WARNING, "%s left %zu scopes open; they are closed",
+                 actor->scope + DCTX_NAME_AT, leaked);
+    }
+    assert(dctx_is_empty());
+}
+
+/* For callbacks that have to run whether or not there is memory for their context. */
+static void enter_anyhow(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
+                         dctx_scope_t *scope)
+{
+    dctx_error_t error = enter(runner, snapshot, name, scope);
+    if (error == DCTX_OK)
+        return;
+    dctx_count_(runner->system, runner, DCTX_TALLY_CONTEXT_ERRORS);
+    dctx_log(DCTX_LOG_ERROR, "a callback runs without its context: %s", dctx_error_name(error));
+    (void)dctx_scope_push(NULL, scope);
+}
+
+static const char *remote_scope(const dctx_actor_t *actor, char buffer[DCTX_NAME_MAX + 16])
+{
+    snprintf(buffer, DCTX_NAME_MAX + 16, "remote:%s", actor->scope + DCTX_NAME_AT);
+    return buffer;
+}
+
+/* ---- the end of an actor ----------------------------------------------------------------------- */
+
+/* No message is served any more and no new one taken; the name is free. */
+static void close_life(dctx_system_t *system, dctx_actor_t *actor, dctx_error_t reason)
+{
+    actor->death = reason;
+    atomic_store_explicit(&actor->serving, 0, memory_order_relaxed);
+    uint64_t life = atomic_load_explicit(&actor->life, memory_order_relaxed);
+    uint64_t closed;
+    do {
+        uint64_t generation = (dctx_life_generation(life) + 1) & 0x7fffffff;
+        if (generation == 0)
+            generation = 1;
+        closed = generation << 32 | DCTX_LIFE_DEAD | (life & DCTX_LIFE_STOP_POSTED);
+    } while (!atomic_compare_exchange_weak_explicit(&actor->life, &life, closed,
+                                                    memory_order_acq_rel, memory_order_relaxed));
+    dctx_name_t *named = atomic_load_explicit(&actor->named, memory_order_relaxed);
+    if (named != NULL)
+        dctx_names_remove(&system->names, named);
+}
+
+/* Ends an actor; `started`: its on_stop runs. False: abandoned meanwhile. */
+static bool end_actor(dctx_runner_t *runner, dctx_actor_t *actor, dctx_error_t reason, bool started)
+{
+    dctx_system_t *system = runner->system;
+    dctx_runner_begin(runner, actor, NULL, NULL, "actor:");
+    if (started && actor->on_stop != NULL) {
+        dctx_scope_t scope;
+        enter_anyhow(runner, NULL, actor->scope, &scope);
+        actor->on_stop(actor, actor->state);
+        leave(runner, actor, &scope);
+    }
+    close_life(system, actor, reason);
+    if (actor->destroy_state != NULL)
+        actor->destroy_state(actor->state);
+    actor->stopping = false;
+    if (!dctx_runner_end(runner))
+        return false;
+    if (!actor->internal)
+        dctx_tally_own(&runner->tallies, DCTX_TALLY_GONE);
+    return true;
+}
+
+/* ---- what is in a mailbox ---------------------------------------------------------------------- */
+
+static void call_handler(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
+                         dctx_error_t *ret_error)
+{
+    dctx_error_t error = actor->handler(actor, message, actor->state);
+    message->node.flags |= DCTX_MESSAGE_HANDLED;
+    if (__builtin_expect(error != DCTX_OK, 0)) {
+        dctx_tally_own(&runner->tallies, DCTX_TALLY_FAILED);
+        dctx_log(DCTX_LOG_WARNING, "%s failed on a message of type \"%s\": %s",
+                 actor->scope + DCTX_NAME_AT, dctx_message_type(message), dctx_error_name(error));
+        *ret_error = error;
+    }
+}
+
+static void call_through_pipeline(dctx_runner_t *runner, dctx_actor_t *actor,
+                                  dctx_message_t *message, dctx_error_t *ret_error)
+{
+    dctx_system_t *system = runner->system;
+    dctx_passage_t passage = {.system = system,
+                              .target = actor->scope + DCTX_NAME_AT,
+                              .type = dctx_message_type(message),
+                              .ask = dctx_message_is_ask(message),
+                              .remote = dctx_message_is_remote(message),
+                              .snapshot =
+                                  message->snapshot != NULL ? message->snapshot : system->empty};
+    size_t passed = 0;
+    dctx_error_t outcome = DCTX_OK;
+    if (dctx_pipeline_inbound(&system->pipeline, &passage, &passed) == DCTX_CONTINUE) {
+        call_handler(runner, actor, message, &outcome);
+        if (outcome != DCTX_OK)
+            *ret_error = outcome;
+    } else {
+        outcome = *ret_error = DCTX_ERR_REJECTED;
+        dctx_message_die_(system, passage.target, message, outcome);
+    }
+    dctx_pipeline_handled(&system->pipeline, &passage, passed, outcome);
+}
+
+/* Destroys a message's value, which is user code. A remote ask without an answer keeps its parcel, which says
+ * whom to answer; the I/O actor clears it. */
+static void clear(dctx_message_t *message)
+{
+    unsigned flags = message->node.flags;
+    bool kept = (flags & DCTX_MESSAGE_REMOTE) && (flags & DCTX_MESSAGE_ASK) &&
+                !(flags & DCTX_MESSAGE_ANSWERED);
+    if (!kept)
+        dctx_message_clear_(message);
+}
+
+/* A tell or an ask for the living actor. False: abandoned. */
+static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message)
+{
+    bool remote = (message->node.flags & DCTX_MESSAGE_REMOTE) != 0;
+    char buffer[DCTX_NAME_MAX + 16];
+    const char *name = remote ? remote_scope(actor, buffer) : actor->scope;
+    dctx_scope_t scope;
+    dctx_runner_begin(runner, actor, message, message->snapshot, remote ? "remote:" : "actor:");
+    dctx_error_t error = enter(runner, message->snapshot, name, &scope);
+    if (__builtin_expect(error != DCTX_OK, 0)) {
+        dctx_message_die_(runner->system, actor->scope + DCTX_NAME_AT, message, error);
+    } else {
+        error = DCTX_ERR_NO_REPLY;
+        if (runner->system->pipeline.count == 0)
+            call_handler(runner, actor, message, &error);
+        else
+            call_through_pipeline(runner, actor, message, &error);
+        leave(runner, actor, &scope);
+    }
+    message->node.outcome = (uint8_t)error;
+    clear(message);
+    return dctx_runner_end(runner);
+}
+
+/* A message that is not handled. False: abandoned. */
+static bool bury(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
+                 dctx_error_t reason)
+{
+    const char *target = dctx_target_name_(actor, &message->node);
+    dctx_runner_begin(runner, &runner->system->self, message, message->snapshot, NULL);
+    dctx_message_die_(runner->system, target, message, reason);
+    message->node.outcome = (uint8_t)reason;
+    clear(message);
+    return dctx_runner_end(runner);
+}
+
+/* Why a message for an actor that is not the living one is not handled. */
+static dctx_error_t death_of(dctx_actor_t *actor, const dctx_node_t *node)
+{
+    uint64_t life = atomic_load_explicit(&actor->life, memory_order_acquire);
+    bool last =
+        life & DCTX_LIFE_DEAD && dctx_life_generation(life) == (uint64_t)node->generation + 1;
+    return last ? actor->death : DCTX_ERR_NO_ACTOR;
+}
+
+/* The end of an ask whose asker has gone. */
+static bool drop_reply(dctx_runner_t *runner, dctx_message_t *record)
+{
+    dctx_runner_begin(runner, &runner->system->self, record, NULL, NULL);
+    dctx_message_clear_(record);
+    return dctx_runner_end(runner);
+}
+
+/* The end of an ask that this actor, or a caller of the system, made. */
+static bool run_reply(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *record)
+{
+    dctx_scope_t scope;
+    dctx_runner_begin(runner, actor, record, record->snapshot, NULL);
+    enter_anyhow(runner, record->snapshot, NULL, &scope);
+    void *arg = record->u.done.arg;
+    dctx_error_t status = record->u.done.status;
+    if (record->node.kind == DCTX_NODE_REPLY)
+        record->u.done.run.on_reply(actor, status, record, actor->state, arg);
+    else
+        record->u.done.run.call(status, record, arg);
+    leave(runner, actor, &scope);
+    dctx_message_clear_(record);
+    return dctx_runner_end(runner);
+}
+
+/* Runs on_start, before whatever came first: the node that was to bring it may come later. */
+static bool run_start(dctx_runner_t *runner, dctx_actor_t *actor)
+{
+    dctx_scope_t scope;
+    dctx_message_t *start = actor->start;
+    actor->start = NULL;
+    dctx_runner_begin(runner, actor, start, start->snapshot, "actor:");
+    enter_anyhow(runner, start->snapshot, actor->scope, &scope);
+    dctx_error_t error = start->u.done.run.on_start(actor, actor->state);
+    leave(runner, actor, &scope);
+    if (!dctx_runner_end(runner))
+        return false;
+    if (error == DCTX_OK)
+        return true;
+    dctx_log(DCTX_LOG_WARNING, "%s did not start: %s", actor->scope + DCTX_NAME_AT,
+             dctx_error_name(error));
+    return end_actor(runner, actor, error, false);
+}
+
+/* Takes one node. False: abandoned; the node and all else is another's. */
+static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
+{
+    uint32_t serving = atomic_load_explicit(&actor->serving, memory_order_acquire);
+    bool living = serving == node->generation;
+    if (living && __builtin_expect(actor->start != NULL, 0)) {
+        if (!run_start(runner, actor))
+            return false;
+        living = atomic_load_explicit(&actor->serving, memory_order_relaxed) == node->generation;
+    }
+    switch ((dctx_node_kind_t)node->kind) {
+    case DCTX_NODE_MESSAGE:
+        if (__builtin_expect(!living, 0))
+            return bury(runner, actor, dctx_message_of(node), death_of(actor, node));
+        if (__builtin_expect(dctx_phase_(runner->system) >= DCTX_PHASE_CLOSING, 0))
+            return bury(runner, actor, dctx_message_of(node), DCTX_ERR_STOPPED);
+        return handle(runner, actor, dctx_message_of(node));
+    case DCTX_NODE_START:
+        return true; /* it has brought the actor here, that is all */
+    case DCTX_NODE_REPLY:
+    case DCTX_NODE_CALL:
+        return living ? run_reply(runner, actor, dctx_message_of(node))
+                      : drop_reply(runner, dctx_message_of(node));
+    case DCTX_NODE_STOP:
+        if (living && !end_actor(runner, actor, DCTX_ERR_STOPPED, true))
+            return false;
+        (void)atomic_fetch_and_explicit(&actor->life, ~DCTX_LIFE_STOP_POSTED, memory_order_relaxed);
+        return true;
+    default:
+        assert(!"a node that is not for actors");
+        return true;
+    }
+}
+
+/* Moves past a spent node. *ret_gone: the cell is free, and given back to the slab. */
+static dctx_advance_t advance(dctx_actor_t *actor, dctx_node_t *node, bool *ret_gone)
+{
+    *ret_gone = false;
+    if (dctx_mailbox_has_next(node))
+        return dctx_mailbox_advance(&actor->in, &actor->out, node);
+    uint64_t life = atomic_load_explicit(&actor->life, memory_order_relaxed);
+    if (__builtin_expect((life & (DCTX_LIFE_DEAD | DCTX_LIFE_STOP_POSTED)) != DCTX_LIFE_DEAD, 1))
+        return dctx_mailbox_advance(&actor->in, &actor->out, node);
+    /* As soon as the mailbox is idle a late message can bring in another receiver: he must not find
+     * the cell DEAD, and free it too. Nobody but us writes these fields of a DEAD cell. */
+    dctx_system_t *system = actor->system;
+    dctx_name_t *named = atomic_load_explicit(&actor->named, memory_order_relaxed);
+    dctx_pinned_t *pinned = atomic_load_explicit(&actor->pinned, memory_order_relaxed);
+    atomic_store_explicit(&actor->pinned, NULL, memory_order_relaxed);
+    atomic_store_explicit(&actor->life, life & ~DCTX_LIFE_DEAD, memory_order_release);
+    dctx_advance_t result = dctx_mailbox_advance(&actor->in, &actor->out, node);
+    if (result == DCTX_ADVANCE_IDLE) {
+        dctx_release_(named);
+        dctx_slab_give(&system->actors, actor);
+        *ret_gone = true;
+    } else {
+        atomic_store_explicit(&actor->pinned, pinned, memory_order_relaxed);
+        atomic_store_explicit(&actor->life, life, memory_order_release);
+    }
+    return result;
+}
+
+/* Releases a node that is out of the mailbox. What was handled counts only now: an ask's end that comes of it
+ * has been counted before, so that nothing looks quiet in between. */
+static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *node)
+{
+    dctx_tally_t tally = DCTX_TALLY_CONSUMED;
+    if (node->kind == DCTX_NODE_MESSAGE) {
+        bool handled = (node->flags & DCTX_MESSAGE_HANDLED) != 0;
+        tally = handled ? DCTX_TALLY_HANDLED : DCTX_TALLY_DEAD;
+        dctx_message_finish_(system, runner, dctx_message_of(node), node->outcome);
+    } else if (node->kind != DCTX_NODE_STOP) {
+        dctx_message_release_(system, runner, dctx_message_of(node));
+    }
+    dctx_count_(system, runner, tally);
+}
+
+dctx_turn_t dctx_turn_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most)
+{
+    dctx_system_t *system = runner->system;
+    dctx_runner_turn(runner, actor);
+    for (unsigned n = 0;; n++) {
+        dctx_node_t *node = dctx_mailbox_peek(&actor->out);
+        if (node == NULL)
+            return DCTX_TURN_AGAIN;
+        if (!node->spent) {
+            if (n >= most)
+                return DCTX_TURN_AGAIN;
+            dctx_pinned_t *pinned = atomic_load_explicit(&actor->pinned, memory_order_acquire);
+            if (__builtin_expect(pinned != NULL, 0) && !dctx_pinned_is_(pinned, runner)) {
+                dctx_pinned_wake_(pinned);
+                return DCTX_TURN_IDLE;
+            }
+            if (!take(runner, actor, node))
+                return DCTX_TURN_ABANDONED;
+            if (__builtin_expect(actor->stopping, 0) &&
+                !end_actor(runner, actor, DCTX_ERR_STOPPED, true))
+                return DCTX_TURN_ABANDONED;
+            node->spent = 1;
+        }
+        bool gone = false;
+        dctx_advance_t next = advance(actor, node, &gone);
+        if (next == DCTX_ADVANCE_BUSY)
+            return DCTX_TURN_AGAIN;
+        dispose(system, runner, node);
+        if (next == DCTX_ADVANCE_IDLE)
+            return gone ? DCTX_TURN_GONE : DCTX_TURN_IDLE;
+    }
+}
+
+/* What the stopper does with a node in the place of take(). */
+static void clear_node(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t *node, bool quietly)
+{
+    if (node->kind == DCTX_NODE_STOP)
+        (void)atomic_fetch_and(&actor->life, ~DCTX_LIFE_STOP_POSTED);
+    if (node->kind != DCTX_NODE_MESSAGE)
+        return;
+    dctx_error_t reason = death_of(actor, node);
+    if (!quietly)
+        dctx_message_die_(system, dctx_target_name_(actor, node), dctx_message_of(node), reason);
+    node->outcome = (uint8_t)reason;
+}
+
+/* The node that a thread which never came back is busy with. It may use it again at any time, so it stays as
+ * it is; who asked is told all the same, where that needs only what does not change. */
+static void pass_stuck(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t *node, bool quietly)
+{
+    bool message = node->kind == DCTX_NODE_MESSAGE;
+    if (message && !quietly)
+        dctx_message_die_(system, dctx_target_name_(actor, node), dctx_message_of(node),
+                          DCTX_ERR_STOPPED);
+    dctx_count_(system, NULL, message ? DCTX_TALLY_DEAD : DCTX_TALLY_CONSUMED);
+}
+
+void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, bool stuck, bool quietly)
+{
+    bool keep = stuck;
+    if (atomic_load(&actor->life) & DCTX_LIFE_ALIVE) {
+        close_life(system, actor, DCTX_ERR_STOPPED);
+        if (!actor->internal)
+            dctx_count_(system, NULL, DCTX_TALLY_GONE);
+        if (actor->destroy_state != NULL && !stuck)
+            actor->destroy_state(actor->state);
+    }
+    while (!(atomic_load(&actor->in.head) & DCTX_MAILBOX_IDLE)) {
+        dctx_node_t *node = dctx_mailbox_peek(&actor->out);
+        if (node == NULL)
+            continue;
+        keep = keep && !node->spent;
+        if (keep)
+            pass_stuck(system, actor, node, quietly);
+        else if (!node->spent)
+            clear_node(system, actor, node, quietly);
+        while (dctx_mailbox_advance(&actor->in, &actor->out, node) == DCTX_ADVANCE_BUSY)
+            sched_yield();
+        if (!keep)
+            dispose(system, NULL, node);
+        keep = false;
+    }
+    if (stuck || !(atomic_fetch_and(&actor->life, ~DCTX_LIFE_DEAD) & DCTX_LIFE_DEAD))
+        return;
+    dctx_release_(atomic_exchange(&actor->named, NULL));
+}

@@ -1,0 +1,34 @@
+#include "worker.h"
+
+#include "system.h"
+#include "turn.h"
+
+/* A thread's context makes room for itself at its first scope; here it may still fail for want of memory
+ * without a message in hand. */
+static void prepare_context(void)
+{
+    dctx_scope_t scope;
+    if (dctx_scope_push(NULL, &scope) == DCTX_OK)
+        (void)dctx_scope_pop(&scope);
+}
+
+void dctx_worker_run(zsock_t *pipe, void *arg)
+{
+    dctx_worker_t *self = arg;
+    dctx_system_t *system = self->runner.system;
+    dctx_scheduler_t *scheduler = &system->scheduler;
+    dctx_runner_here = &self->runner;
+    prepare_context();
+    zsock_signal(pipe, 0);
+    dctx_actor_t *actor;
+    while ((actor = dctx_scheduler_next_(scheduler, self)) != NULL) {
+        dctx_turn_t turn = dctx_turn_(&self->runner, actor, scheduler->quantum);
+        if (turn == DCTX_TURN_AGAIN)
+            dctx_scheduler_again_(scheduler, self, actor);
+        else if (turn == DCTX_TURN_ABANDONED)
+            return;
+    }
+    dctx_runner_here = NULL;
+    atomic_store_explicit(&self->left, 1, memory_order_release);
+    dctx_futex_wake_all(&self->left);
+}
