@@ -5,6 +5,8 @@
 
 #include <dcontext/internal.h>
 
+#include "handover.h"
+
 /* A frame is sent once it is this long; a longer record travels alone. */
 #define BATCH_BYTES ((size_t)16 * 1024)
 #define BATCH_FIRST ((size_t)1024)
@@ -86,6 +88,7 @@ static outcome_t send_message(void *socket, const void *id, size_t id_size, zmq_
         (void)zmq_msg_close(message);
         return outcome;
     }
+    dctx_handover_give_(zmq_msg_data(message));
     if (zmq_msg_send(message, socket, ZMQ_DONTWAIT) < 0) {
         outcome_t outcome = judge(errno);
         (void)zmq_msg_close(message);

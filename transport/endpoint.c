@@ -16,7 +16,10 @@
 #define IPC_PREFIX         "ipc://"
 #define CONNECT_TIMEOUT_MS 5000
 #define HANDSHAKE_LIMIT_MS 5000
-#define ENDPOINT_SIZE      512
+/* Never, to all intents: whoever dials makes a new socket. Not -1: then ZeroMQ would drop what a
+ * connection that ended had brought and nobody had read. */
+#define RECONNECT_MS  3600000
+#define ENDPOINT_SIZE 512
 
 /* Any thread adds; only its uniqueness matters, so relaxed. */
 static atomic_ulong monitors;
@@ -35,7 +38,7 @@ dctx_error_t dctx_socket_open_(int type, const dctx_socket_options_t *options, v
     bool ok = set_int(socket, ZMQ_SNDHWM, options->send_frames) &&
               set_int(socket, ZMQ_RCVHWM, options->receive_frames) &&
               set_int(socket, ZMQ_SNDTIMEO, 0) && set_int(socket, ZMQ_RCVTIMEO, 0) &&
-              set_int(socket, ZMQ_LINGER, 0) && set_int(socket, ZMQ_RECONNECT_IVL, -1) &&
+              set_int(socket, ZMQ_LINGER, 0) && set_int(socket, ZMQ_RECONNECT_IVL, RECONNECT_MS) &&
               set_int(socket, ZMQ_CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS) &&
               set_int(socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_LIMIT_MS) &&
               zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &options->message_bytes,

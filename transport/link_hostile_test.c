@@ -16,7 +16,10 @@ static void open_node(node_t *node, fake_t *fake, const dctx_link_options_t *opt
 {
     node_t *nodes[] = {node, NULL};
     dctx_record_t record;
-    node_open(node, "back", "tcp://127.0.0.1:*", options);
+    /* These fakes do not keep up the heartbeat. */
+    dctx_link_options_t patient = options != NULL ? *options : (dctx_link_options_t){.node = NULL};
+    patient.heartbeat_ms = 600000;
+    node_open(node, "back", "tcp://127.0.0.1:*", &patient);
     fake_dial(fake, node->endpoint);
     fake_hello(fake, "front", 7, "back", 100);
     cr_assert(run_until(nodes, is_up, "front"));
@@ -395,9 +398,7 @@ Test(hostile, half_a_window_is_acknowledged, .init = fixture_init)
     open_node(&node, &fake, &options);
     for (uint64_t i = 1; i <= 5; i++)
         fake_tell(&fake, i, "x");
-    do
-        cr_assert(fake_receive_record(&fake, &node, &record));
-    while (record.kind == DCTX_KIND_PING);
+    cr_assert(fake_receive_record(&fake, &node, &record));
     cr_assert_eq(record.kind, DCTX_KIND_ACK);
     cr_assert_eq(record.acknowledged, 5);
     cr_assert_eq(record.sequence, 0);

@@ -81,7 +81,7 @@ Test(life, a_peer_that_is_not_there_yet_is_dialled_until_it_is, .init = fixture_
     node_open(&front, "front", NULL, NULL);
     cr_assert_eq(dctx_link_connect(front.link, "back", endpoint), DCTX_OK);
     cr_assert_eq(tell(&front, "back", "a", "early", NULL), DCTX_OK);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 6; i++) {
         (void)dctx_link_process(front.link, 0);
         zmq_pollitem_t items[8];
         size_t count = dctx_link_poll_items(front.link, items, 8);
@@ -188,6 +188,8 @@ Test(life, two_nodes_that_dial_each_other, .init = fixture_init)
 
 typedef struct listening_fake {
     void *socket;
+    uint8_t id[256]; /* of whom it welcomed */
+    size_t id_size;
     char endpoint[64];
 } listening_fake_t;
 
@@ -213,10 +215,12 @@ static void listening_welcome(listening_fake_t *fake, node_t *node, const char *
                               uint64_t window)
 {
     node_t *nodes[] = {node, NULL};
-    uint8_t id[256], frame[1024], map[512];
+    uint8_t frame[1024], map[512];
     dctx_record_t record;
     cr_assert(run_until(nodes, socket_readable, &fake->socket));
-    int id_size = zmq_recv(fake->socket, id, sizeof(id), 0);
+    int id_size = zmq_recv(fake->socket, fake->id, sizeof(fake->id), 0);
+    cr_assert_gt(id_size, 0);
+    fake->id_size = (size_t)id_size;
     int size = zmq_recv(fake->socket, frame, sizeof(frame), 0);
     cr_assert_eq(dctx_frame_check_(frame, (size_t)size, sizeof(frame)), DCTX_OK);
     dctx_record_read_(frame + DCTX_FRAME_HEAD, &record);
@@ -225,7 +229,7 @@ static void listening_welcome(listening_fake_t *fake, node_t *node, const char *
     record.payload = (dctx_bytes_t){map, hello_bytes(map, name, 77, NULL, window)};
     dctx_frame_begin_(frame);
     dctx_record_write_(&record, frame + DCTX_FRAME_HEAD);
-    cr_assert_eq(zmq_send(fake->socket, id, (size_t)id_size, ZMQ_SNDMORE), id_size);
+    cr_assert_eq(zmq_send(fake->socket, fake->id, fake->id_size, ZMQ_SNDMORE), id_size);
     zmq_send(fake->socket, frame, DCTX_FRAME_HEAD + dctx_record_size_(&record), 0);
 }
 
@@ -261,6 +265,40 @@ Test(life, a_killed_peer_is_missed_and_what_it_did_not_take_comes_back, .init = 
     }
     cr_assert_eq(front.told[4].event, DCTX_PEER_DOWN);
     dctx_snapshot_unref(&context);
+    node_close(&front);
+}
+
+/* Nobody reads until the connection has ended. */
+Test(life, what_a_peer_said_before_it_went_is_heard, .init = fixture_init)
+{
+    enum { COUNT = 600 };
+    listening_fake_t fake;
+    node_t front = {.in_order = true, .forgetful = true};
+    node_t *nodes[] = {&front, NULL};
+    dctx_link_options_t options = {.heartbeat_ms = 600000};
+    listening_open(&fake);
+    node_open(&front, "front", NULL, &options);
+    cr_assert_eq(dctx_link_connect(front.link, "back", fake.endpoint), DCTX_OK);
+    listening_welcome(&fake, &front, "back", 2);
+    cr_assert(run_until(nodes, is_up, "back"));
+    for (uint64_t i = 0; i < COUNT; i++) {
+        uint8_t frame[64];
+        dctx_record_t record = {.kind = DCTX_LINK_REPLY, .sequence = i + 1, .correlation = i};
+        dctx_frame_begin_(frame);
+        dctx_record_write_(&record, frame + DCTX_FRAME_HEAD);
+        zmq_send(fake.socket, fake.id, fake.id_size, ZMQ_SNDMORE);
+        zmq_send(fake.socket, frame, DCTX_FRAME_HEAD + dctx_record_size_(&record), 0);
+    }
+    int linger = 5000;
+    zmq_setsockopt(fake.socket, ZMQ_LINGER, &linger, sizeof(linger));
+    zmq_close(fake.socket);
+    /* The ROUTER, the DEALER, and what watches it. */
+    zmq_pollitem_t items[3];
+    cr_assert_eq(dctx_link_poll_items(front.link, items, 3), 3);
+    cr_assert_eq(zmq_poll(&items[2], 1, 10000), 1);
+    cr_assert(run_until(nodes, was_down, NULL));
+    cr_assert_eq(front.messages, COUNT);
+    cr_assert(front.in_order);
     node_close(&front);
 }
 

@@ -3,6 +3,7 @@
 
 #include <dcontext/internal.h>
 
+#include "handover.h"
 #include "link_state.h"
 
 /* Inbound connections at most; a stranger past it is refused. Those that fall silent make room. */
@@ -350,6 +351,7 @@ static void take_frame(dctx_link_t *link, dctx_connection_t *connection, size_t 
 static bool receive_last(void *socket, zmq_msg_t *frame)
 {
     bool right = zmq_msg_more(frame) == 0;
+    dctx_handover_take_(zmq_msg_data(frame));
     while (zmq_msg_more(frame) != 0)
         if (zmq_msg_recv(frame, socket, ZMQ_DONTWAIT) < 0)
             return false;
