@@ -44,8 +44,8 @@ static const char *type_name(const dctx_type_t *type)
 }
 
 /* The calling thread's context, if the key may be set in it; `type` NULL is any. */
-static dctx_error_t check(const dctx_key_t *key, const dctx_type_t *type,
-                          dctx_thread_t **ret_thread)
+static inline dctx_error_t check(const dctx_key_t *key, const dctx_type_t *type,
+                                 dctx_thread_t **ret_thread)
 {
     if (__builtin_expect(key == NULL, 0))
         return dctx_fail_(DCTX_ERR_UNKNOWN_KEY, "no key (NULL)");
@@ -68,17 +68,26 @@ static dctx_error_t check(const dctx_key_t *key, const dctx_type_t *type,
 /* ---- one key -----------------------------------------------------------------------------------
  */
 
+static inline dctx_error_t put_in(dctx_thread_t *thread, const dctx_key_t *key, dctx_value_t *value)
+{
+    dctx_grave_t grave = {NULL};
+    dctx_error_t error = dctx_thread_set_(thread, key, value, &grave);
+    if (__builtin_expect(error != DCTX_OK, 0))
+        dctx_value_drop_(value, &grave);
+    dctx_grave_empty_(&grave);
+    return error;
+}
+
 /* Puts in a value that was made for the key; takes the reference also on failure. User code has run
  * since the key was checked, so that is done again. */
 static dctx_error_t install(const dctx_key_t *key, dctx_value_t *value)
 {
-    dctx_grave_t grave = {NULL};
     dctx_thread_t *thread = NULL;
     dctx_error_t error = check(key, NULL, &thread);
     if (error == DCTX_OK)
-        error = dctx_thread_set_(thread, key, value, &grave);
-    if (__builtin_expect(error != DCTX_OK, 0))
-        dctx_value_drop_(value, &grave);
+        return put_in(thread, key, value);
+    dctx_grave_t grave = {NULL};
+    dctx_value_drop_(value, &grave);
     dctx_grave_empty_(&grave);
     return error;
 }
@@ -96,7 +105,10 @@ static inline dctx_error_t set(const dctx_key_t *key, const dctx_type_t *type, c
     error = dctx_value_new_(key, value, &made);
     if (__builtin_expect(error != DCTX_OK, 0))
         return error;
-    return install(key, made);
+    /* Copying a built-in type runs no user code, so what was checked still holds. */
+    return key->type->copy == NULL || key->type->builtin_ != DCTX_BUILTIN_NONE
+               ? put_in(thread, key, made)
+               : install(key, made);
 }
 
 dctx_error_t dctx_set(const dctx_key_t *key, const void *value)
@@ -333,7 +345,7 @@ dctx_error_t dctx_merge(const dctx_snapshot_t *snapshot)
 bool dctx_is_empty(void)
 {
     const dctx_thread_t *thread = dctx_hot_.thread;
-    return thread == NULL || (thread->depth == 0 && thread->state->extras == NULL &&
+    return thread == NULL || (thread->top == thread->frames && thread->state->extras == NULL &&
                               dctx_hot_.table[DCTX_KIND_BROADCAST]->count == 0 &&
                               dctx_hot_.table[DCTX_KIND_LOCAL]->count == 0);
 }

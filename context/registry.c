@@ -248,8 +248,9 @@ static dctx_key_t *make_key(dctx_registry_t *registry, const dctx_key_options_t 
     size_t migrations = options->migration_count * sizeof(*options->migrations);
     size_t metadata = options->metadata_count * sizeof(*options->metadata);
     /* The arrays come first: they need the alignment. */
-    dctx_key_t *key = dctx_calloc_(1, sizeof(*key) + migrations + metadata + name_size + 1 + 1 +
-                                          DCTX_HEAD_MAX + name_size + DCTX_HEAD_MAX);
+    dctx_key_t *key =
+        dctx_calloc_(1, sizeof(*key) + migrations + metadata + name_size + 1 + 1 + DCTX_HEAD_MAX +
+                            name_size + DCTX_HEAD_MAX + DCTX_PREFIX_PIECE);
     if (key == NULL)
         return NULL;
     uint8_t *at = (uint8_t *)(key + 1);

@@ -14,6 +14,9 @@ enum { DCTX_KIND_BROADCAST = 0, DCTX_KIND_LOCAL = 1, DCTX_KINDS = 2 };
 
 #define DCTX_KEYS_MAX 65535
 
+/* A key's prefix may be read in pieces of this size, past its end. */
+#define DCTX_PREFIX_PIECE 16
+
 /* One allocation: the arrays and names follow the struct. Nothing changes after the freeze. */
 struct dctx_key {
     dctx_registry_t *registry;

@@ -36,61 +36,42 @@ dctx_error_t dctx_scope_check_name_(const dctx_registry_t *registry, const char 
     return name == NULL ? DCTX_OK : check_name(&registry->limits, name, strlen(name));
 }
 
-/* All that can fail in opening a frame with that name in that registry. */
-static inline dctx_error_t prepare(dctx_thread_t *thread, const dctx_limits_t *limits,
-                                   const char *name, size_t size)
-{
-    if (__builtin_expect(thread->depth >= limits->scope_depth, 0))
-        return dctx_fail_(DCTX_ERR_LIMIT, "%u scopes are open; scope_depth is %zu", thread->depth,
-                          limits->scope_depth);
-    if (size > 0 &&
-        __builtin_expect(size > limits->name_bytes || !dctx_name_is_clean_(name, size), 0))
-        return check_name(limits, name, size);
-    if (__builtin_expect(thread->depth == thread->frame_capacity, 0))
-        return dctx_thread_grow_frames_(thread);
-    return DCTX_OK;
-}
+typedef uint8_t v16_t __attribute__((vector_size(16)));
+typedef uint64_t v2x64_t __attribute__((vector_size(16)));
 
-/* As memcpy(), for names: few sizes, so no call. */
-static inline void copy_name(char *dst, const char *src, size_t size)
+/* Copies a name, and says whether it is clean. Most are of these sizes, and this is most of what a push does. */
+static inline bool take_name(char *dst, const char *src, size_t size)
 {
-    if (size >= 16) {
-        size_t last = size - 16;
-        for (size_t i = 0; i < last; i += 16)
-            memcpy(dst + i, src + i, 16);
-        memcpy(dst + last, src + last, 16);
-    } else if (size >= 8) {
-        uint64_t head, tail;
-        memcpy(&head, src, 8);
-        memcpy(&tail, src + size - 8, 8);
-        memcpy(dst, &head, 8);
-        memcpy(dst + size - 8, &tail, 8);
-    } else {
-        for (size_t i = 0; i < size; i++)
-            dst[i] = src[i];
+    if (size < 8 || size > 16) {
+        memcpy(dst, src, size);
+        return dctx_name_is_clean_(src, size);
     }
+    uint64_t head, tail;
+    memcpy(&head, src, 8);
+    memcpy(&tail, src + size - 8, 8);
+    memcpy(dst, &head, 8);
+    memcpy(dst + size - 8, &tail, 8);
+    v16_t bytes = (v16_t)(v2x64_t){head, tail};
+    v2x64_t controls = (v2x64_t)((bytes < 0x20) | (bytes == 0x7f));
+    return (controls[0] | controls[1]) == 0;
 }
 
-/* Cannot fail. The state is the one in which the frame is to be. */
-static inline dctx_frame_t *open_frame(dctx_thread_t *thread, const char *name, size_t size,
-                                       unsigned flags, dctx_scope_t *ret_scope)
+/* Opens the frame after the top one, whose name, if any, is there already. Cannot fail. */
+static inline void open_frame(dctx_thread_t *thread, size_t size, unsigned flags,
+                              dctx_scope_t *ret_scope)
 {
     uint64_t serial = thread->serial + 1;
     if (__builtin_expect(serial % DCTX_SERIAL_BLOCK <= 1, 0))
         serial = dctx_thread_new_serials_() + 1;
     thread->serial = serial;
-    dctx_frame_t *frame = thread->depth++ > 0 ? thread->top + 1 : thread->frames;
-    thread->top = frame;
+    dctx_frame_t *frame = ++thread->top;
     frame->serial = serial;
     frame->undo_start = thread->undo_count;
     frame->flags = (uint8_t)flags;
     frame->name_size = (uint8_t)size;
-    if (size > 0) {
-        copy_name(frame->name, name, size);
+    if (size > 0)
         thread->names[thread->name_count++] = (dctx_bytes_t){frame->name, size};
-    }
     *ret_scope = (dctx_scope_t){serial, thread, DCTX_OK};
-    return frame;
 }
 
 static inline size_t name_length(const char *name)
@@ -108,25 +89,24 @@ dctx_error_t dctx_scope_push(const char *name, dctx_scope_t *ret_scope)
     if (__builtin_expect(thread == NULL, 0))
         return refused(DCTX_ERR_NOMEM, ret_scope);
     const dctx_registry_t *registry = dctx_hot_.registry;
-    if (__builtin_expect(!dctx_registry_frozen_(registry), 0))
-        return refused(dctx_fail_(DCTX_ERR_NOT_FROZEN, "freeze the registry before opening scopes"),
-                       ret_scope);
+    if (__builtin_expect(thread->top == thread->limit, 0)) {
+        dctx_error_t error = dctx_thread_make_room_(thread, registry);
+        if (error != DCTX_OK)
+            return refused(error, ret_scope);
+    }
     size_t size = name_length(name);
-    dctx_error_t error = prepare(thread, &registry->limits, name, size);
-    if (__builtin_expect(error != DCTX_OK, 0))
-        return refused(error, ret_scope);
     if (size == 0) {
-        (void)open_frame(thread, name, 0, 0, ret_scope);
+        open_frame(thread, 0, 0, ret_scope);
         return DCTX_OK;
     }
-    dctx_frame_t *frame = open_frame(thread, name, size, NAMED, ret_scope);
+    dctx_frame_t *frame = thread->top + 1;
+    if (__builtin_expect(size > registry->limits.name_bytes, 0) ||
+        __builtin_expect(!take_name(frame->name, name, size), 0))
+        return refused(check_name(&registry->limits, name, size), ret_scope);
     dctx_state_t *state = dctx_thread_state_(thread);
-    frame->chain = state->chain;
-    frame->cached[0] = state->cached[0];
-    frame->cached[1] = state->cached[1];
-    state->chain = NULL;
-    state->cached[0] = NULL;
-    state->cached[1] = NULL;
+    frame->kept = state->kept;
+    state->kept = (dctx_kept_t){{NULL, NULL}, NULL};
+    open_frame(thread, size, NAMED, ret_scope);
     return DCTX_OK;
 }
 
@@ -140,7 +120,6 @@ static inline void enter(dctx_thread_t *thread, dctx_snapshot_t *snapshot)
     before->table[0] = dctx_hot_.table[0];
     before->table[1] = dctx_hot_.table[1];
     dctx_refcount_add(&snapshot->refs, 1);
-    dctx_hot_.registry = snapshot->registry;
     dctx_hot_.table[0] = snapshot->table[0];
     dctx_hot_.table[1] = snapshot->table[1];
     dctx_state_t *state = before + 1;
@@ -149,6 +128,10 @@ static inline void enter(dctx_thread_t *thread, dctx_snapshot_t *snapshot)
     state->undo_start = thread->undo_count;
     state->pristine = true;
     thread->state = state;
+    if (__builtin_expect(dctx_hot_.registry != snapshot->registry, 0)) {
+        dctx_hot_.registry = snapshot->registry;
+        dctx_thread_set_limit_(thread);
+    }
 }
 
 static bool is_last_state(const dctx_thread_t *thread)
@@ -156,40 +139,49 @@ static bool is_last_state(const dctx_thread_t *thread)
     return thread->state == thread->states + thread->state_capacity - 1;
 }
 
-static inline dctx_error_t attach(const dctx_snapshot_t *snapshot, const char *name,
-                                  dctx_scope_t *ret_scope)
+/* All that can fail. */
+static __attribute__((noinline)) dctx_error_t
+prepare_attach(dctx_thread_t *thread, const dctx_registry_t *registry, const char *name)
+{
+    dctx_error_t error = dctx_thread_make_room_(thread, registry);
+    if (error == DCTX_OK && is_last_state(thread))
+        error = dctx_thread_grow_states_(thread);
+    size_t size = name_length(name);
+    if (error == DCTX_OK && size > 0) {
+        error = check_name(&registry->limits, name, size);
+        if (error == DCTX_OK)
+            memcpy(thread->top[1].name, name, size);
+    }
+    return error;
+}
+
+dctx_error_t dctx_attach(const dctx_snapshot_t *snapshot, dctx_scope_t *ret_scope)
+{
+    return dctx_attach_scope(snapshot, NULL, ret_scope);
+}
+
+dctx_error_t dctx_attach_scope(const dctx_snapshot_t *snapshot, const char *name,
+                               dctx_scope_t *ret_scope)
 {
     if (__builtin_expect(snapshot == NULL, 0))
         return refused(dctx_fail_(DCTX_ERR_INVALID, "no snapshot to attach"), ret_scope);
     dctx_thread_t *thread = dctx_thread_();
     if (__builtin_expect(thread == NULL, 0))
         return refused(DCTX_ERR_NOMEM, ret_scope);
-    size_t size = name_length(name);
-    dctx_error_t error = prepare(thread, &snapshot->registry->limits, name, size);
-    if (error == DCTX_OK && __builtin_expect(is_last_state(thread), 0))
-        error = dctx_thread_grow_states_(thread);
-    if (__builtin_expect(error != DCTX_OK, 0))
-        return refused(error, ret_scope);
-    enter(thread, (dctx_snapshot_t *)(uintptr_t)snapshot);
-    (void)open_frame(thread, name, size, DCTX_FRAME_ATTACH, ret_scope);
-    if (size > 0) {
-        /* With a name the chain is another than the snapshot's. */
-        dctx_state_t *state = dctx_thread_state_(thread);
-        state->cached[0] = NULL;
-        state->cached[1] = NULL;
+    if (name != NULL || __builtin_expect(thread->top == thread->limit, 0) ||
+        __builtin_expect(snapshot->registry != dctx_hot_.registry, 0) ||
+        __builtin_expect(is_last_state(thread), 0)) {
+        dctx_error_t error = prepare_attach(thread, snapshot->registry, name);
+        if (error != DCTX_OK)
+            return refused(error, ret_scope);
     }
+    enter(thread, (dctx_snapshot_t *)(uintptr_t)snapshot);
+    size_t size = name_length(name);
+    if (size > 0)
+        /* The chain is another than the snapshot's. */
+        dctx_thread_state_(thread)->kept = (dctx_kept_t){{NULL, NULL}, NULL};
+    open_frame(thread, size, DCTX_FRAME_ATTACH, ret_scope);
     return DCTX_OK;
-}
-
-dctx_error_t dctx_attach_scope(const dctx_snapshot_t *snapshot, const char *name,
-                               dctx_scope_t *ret_scope)
-{
-    return attach(snapshot, name, ret_scope);
-}
-
-dctx_error_t dctx_attach(const dctx_snapshot_t *snapshot, dctx_scope_t *ret_scope)
-{
-    return attach(snapshot, NULL, ret_scope);
 }
 
 /* ---- closing -----------------------------------------------------------------------------------
@@ -198,8 +190,8 @@ dctx_error_t dctx_attach(const dctx_snapshot_t *snapshot, dctx_scope_t *ret_scop
 /* Serials grow from the bottom to the top. */
 static dctx_frame_t *find_frame(const dctx_thread_t *thread, uint64_t serial)
 {
-    uint32_t low = 0;
-    uint32_t high = thread->depth;
+    uint32_t low = 1;
+    uint32_t high = dctx_thread_depth_(thread) + 1;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         dctx_frame_t *frame = &thread->frames[middle];
@@ -254,7 +246,7 @@ static dctx_error_t pop_odd(dctx_scope_t *scope)
 /* A frame that was popped too early, and only had to wait for those above it. */
 static inline bool waits(const dctx_thread_t *thread)
 {
-    return thread->depth > 0 && __builtin_expect((thread->top->flags & DCTX_FRAME_CLOSING) != 0, 0);
+    return (thread->top->flags & DCTX_FRAME_CLOSING) != 0;
 }
 
 /* Ends the top frame if nothing was done in it that needs undoing or releasing, as dctx_thread_pop_() would. */
@@ -265,11 +257,10 @@ static inline bool pop_quickly(dctx_thread_t *thread)
     if (thread->undo_count != frame->undo_start)
         return false;
     if (frame->flags == NAMED) {
-        if (state->chain != NULL || state->cached[0] != NULL || state->cached[1] != NULL)
+        if (((uintptr_t)state->kept.chain | (uintptr_t)state->kept.cached[0] |
+             (uintptr_t)state->kept.cached[1]) != 0)
             return false;
-        state->chain = frame->chain;
-        state->cached[0] = frame->cached[0];
-        state->cached[1] = frame->cached[1];
+        state->kept = frame->kept;
         thread->name_count--;
     } else if (frame->flags == DCTX_FRAME_ATTACH && state->pristine) {
         dctx_snapshot_t *attached = dctx_thread_leave_(thread);
@@ -279,7 +270,6 @@ static inline bool pop_quickly(dctx_thread_t *thread)
     } else if (frame->flags != 0) {
         return false;
     }
-    thread->depth--;
     thread->top--;
     return true;
 }
@@ -288,7 +278,6 @@ dctx_error_t dctx_scope_pop(dctx_scope_t *scope)
 {
     dctx_thread_t *thread = dctx_hot_.thread;
     if (__builtin_expect(scope == NULL || thread == NULL || scope->owner_ != thread, 0) ||
-        __builtin_expect(thread->depth == 0, 0) ||
         __builtin_expect(thread->top->serial != scope->serial_, 0) ||
         __builtin_expect((thread->top->flags & DCTX_FRAME_CLOSING) != 0, 0))
         return pop_odd(scope);
@@ -329,7 +318,7 @@ dctx_error_t dctx_scope_error(const dctx_scope_t *scope)
 size_t dctx_scope_depth(void)
 {
     const dctx_thread_t *thread = dctx_hot_.thread;
-    return thread != NULL ? thread->depth : 0;
+    return thread != NULL ? dctx_thread_depth_(thread) : 0;
 }
 
 /* ---- guards ------------------------------------------------------------------------------------

@@ -107,18 +107,18 @@ static __attribute__((noinline)) dctx_error_t take_slow(uint32_t which,
     if (!dctx_registry_frozen_(dctx_hot_.registry))
         return dctx_fail_(DCTX_ERR_NOT_FROZEN, "freeze the registry before taking snapshots");
     dctx_state_t *state = dctx_thread_state_(thread);
-    if (state->cached[which] != NULL) {
-        *ret_snapshot = dctx_snapshot_ref(state->cached[which]);
+    if (state->kept.cached[which] != NULL) {
+        *ret_snapshot = dctx_snapshot_ref(state->kept.cached[which]);
         return DCTX_OK;
     }
     dctx_snapshot_t *snapshot = NULL;
     /* What stands for the whole state says what of it may leave, and keeps that. */
-    dctx_error_t error = which == DCTX_CAPTURE && state->cached[DCTX_FORK] != NULL
-                             ? dctx_snapshot_broadcast(state->cached[DCTX_FORK], &snapshot)
+    dctx_error_t error = which == DCTX_CAPTURE && state->kept.cached[DCTX_FORK] != NULL
+                             ? dctx_snapshot_broadcast(state->kept.cached[DCTX_FORK], &snapshot)
                              : make(thread, which, &snapshot);
     if (error != DCTX_OK)
         return error;
-    state->cached[which] = snapshot;
+    state->kept.cached[which] = snapshot;
     /* The attached one is in the cache without a reference. */
     *ret_snapshot = snapshot != state->attached ? dctx_snapshot_ref(snapshot) : snapshot;
     return DCTX_OK;
@@ -129,7 +129,7 @@ static inline dctx_error_t take(uint32_t which, dctx_snapshot_t **ret_snapshot)
     const dctx_thread_t *thread = dctx_hot_.thread;
     if (__builtin_expect(thread == NULL || thread->state->pristine, 0))
         return take_slow(which, ret_snapshot);
-    dctx_snapshot_t *cached = thread->state->cached[which];
+    dctx_snapshot_t *cached = thread->state->kept.cached[which];
     if (__builtin_expect(cached == NULL, 0))
         return take_slow(which, ret_snapshot);
     dctx_refcount_add(&cached->refs, 1);

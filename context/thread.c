@@ -23,6 +23,8 @@ uint64_t dctx_thread_new_serials_(void)
     return __atomic_fetch_add(&next_serial_block, DCTX_SERIAL_BLOCK, __ATOMIC_RELAXED);
 }
 
+static dctx_error_t grow_frames(dctx_thread_t *thread);
+
 /* The key's only use is its destructor. Set in the once below, which orders it for all. */
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 static pthread_key_t exit_key;
@@ -61,8 +63,7 @@ dctx_thread_t *dctx_thread_prepare_(void)
         (void)dctx_fail_(DCTX_ERR_NOMEM, "no memory for a thread's context");
         return NULL;
     }
-    if (dctx_thread_grow_frames_(thread) != DCTX_OK ||
-        dctx_thread_grow_states_(thread) != DCTX_OK) {
+    if (grow_frames(thread) != DCTX_OK || dctx_thread_grow_states_(thread) != DCTX_OK) {
         dctx_thread_discard_(thread);
         return NULL;
     }
@@ -73,6 +74,7 @@ dctx_thread_t *dctx_thread_prepare_(void)
 static void enter(dctx_thread_t *thread)
 {
     dctx_hot_ = (dctx_hot_t){dctx_registry_global(), {DCTX_NO_TABLE, DCTX_NO_TABLE}, thread};
+    dctx_thread_set_limit_(thread);
 }
 
 dctx_thread_t *dctx_thread_make_self_(void)
@@ -107,10 +109,10 @@ static void set_table(dctx_thread_t *thread, uint32_t kind, dctx_table_t *table,
 
 static void uncache(dctx_state_t *state, uint32_t which, dctx_grave_t *grave)
 {
-    dctx_snapshot_t *cached = state->cached[which];
+    dctx_snapshot_t *cached = state->kept.cached[which];
     if (cached == NULL)
         return;
-    state->cached[which] = NULL;
+    state->kept.cached[which] = NULL;
     if (cached != state->attached)
         dctx_snapshot_drop_(cached, grave);
 }
@@ -144,7 +146,7 @@ static void leave_state(dctx_state_t *state, dctx_grave_t *grave)
         let_go(state, i, grave);
     }
     drop_extras(state, state->extras, grave);
-    dctx_chain_unref_(state->chain);
+    dctx_chain_unref_(state->kept.chain);
 }
 
 void dctx_thread_end_(void)
@@ -152,7 +154,7 @@ void dctx_thread_end_(void)
     dctx_thread_t *thread = dctx_hot_.thread;
     if (thread == NULL)
         return;
-    while (thread->depth > 0)
+    while (thread->top != thread->frames)
         dctx_thread_pop_(thread);
     dctx_grave_t grave = {NULL};
     leave_state(thread->state, &grave);
@@ -173,25 +175,53 @@ static uint32_t grown(uint32_t capacity, uint32_t first)
     return capacity == 0 ? first : capacity * 2;
 }
 
-dctx_error_t dctx_thread_grow_frames_(dctx_thread_t *thread)
+void dctx_thread_set_limit_(dctx_thread_t *thread)
+{
+    const dctx_registry_t *registry = dctx_hot_.registry;
+    size_t limit = dctx_registry_frozen_(registry) ? registry->limits.scope_depth : 0;
+    if (limit > thread->frame_capacity - 1)
+        limit = thread->frame_capacity - 1;
+    thread->limit = thread->frames + limit;
+}
+
+static dctx_error_t grow_frames(dctx_thread_t *thread)
 {
     uint32_t capacity = grown(thread->frame_capacity, FIRST_FRAMES);
     dctx_frame_t *frames = dctx_alloc_(capacity * (sizeof(*frames) + sizeof(dctx_bytes_t)));
     if (frames == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for %u scopes", capacity);
     dctx_bytes_t *names = (dctx_bytes_t *)(frames + capacity);
-    if (thread->depth > 0)
-        memcpy(frames, thread->frames, thread->depth * sizeof(*frames));
+    uint32_t depth = 0;
+    if (thread->frames != NULL) {
+        depth = dctx_thread_depth_(thread);
+        memcpy(frames, thread->frames, (depth + 1) * sizeof(*frames));
+    } else {
+        frames[0] = (dctx_frame_t){.flags = DCTX_FRAME_ATTACH};
+    }
     uint32_t count = 0;
-    for (uint32_t i = 0; i < thread->depth; i++)
+    for (uint32_t i = 1; i <= depth; i++)
         if (frames[i].name_size > 0)
             names[count++] = (dctx_bytes_t){frames[i].name, frames[i].name_size};
     dctx_release_(thread->frames);
     thread->frames = frames;
-    thread->top = thread->depth > 0 ? &frames[thread->depth - 1] : NULL;
+    thread->top = frames + depth;
     thread->names = names;
     thread->frame_capacity = capacity;
     return DCTX_OK;
+}
+
+dctx_error_t dctx_thread_make_room_(dctx_thread_t *thread, const dctx_registry_t *registry)
+{
+    uint32_t depth = dctx_thread_depth_(thread);
+    if (!dctx_registry_frozen_(registry))
+        return dctx_fail_(DCTX_ERR_NOT_FROZEN, "freeze the registry before opening scopes");
+    if (depth >= registry->limits.scope_depth)
+        return dctx_fail_(DCTX_ERR_LIMIT, "%u scopes are open; scope_depth is %zu", depth,
+                          registry->limits.scope_depth);
+    dctx_error_t error = depth + 1 < thread->frame_capacity ? DCTX_OK : grow_frames(thread);
+    if (error == DCTX_OK)
+        dctx_thread_set_limit_(thread);
+    return error;
 }
 
 dctx_error_t dctx_thread_grow_states_(dctx_thread_t *thread)
@@ -234,9 +264,10 @@ void dctx_thread_open_state_(dctx_thread_t *thread)
         }
     }
     state->extras = attached->extras;
-    state->cached[DCTX_FORK] = attached;
-    state->cached[DCTX_CAPTURE] = attached->table[DCTX_KIND_LOCAL]->count == 0 ? attached : NULL;
-    state->chain = NULL;
+    state->kept.cached[DCTX_FORK] = attached;
+    state->kept.cached[DCTX_CAPTURE] =
+        attached->table[DCTX_KIND_LOCAL]->count == 0 ? attached : NULL;
+    state->kept.chain = NULL;
 }
 
 /* ---- writing ----------------------------------------------------------------------------------- */
@@ -245,10 +276,10 @@ void dctx_thread_open_state_(dctx_thread_t *thread)
  * straight in an attachment, whose whole state goes away with it. */
 static inline dctx_frame_t *undoing_frame(const dctx_thread_t *thread)
 {
-    return thread->depth == 0 || (thread->top->flags & DCTX_FRAME_ATTACH) != 0 ? NULL : thread->top;
+    return (thread->top->flags & DCTX_FRAME_ATTACH) != 0 ? NULL : thread->top;
 }
 
-static dctx_error_t grow_undo(dctx_thread_t *thread, size_t needed)
+static __attribute__((noinline)) dctx_error_t grow_undo(dctx_thread_t *thread, size_t needed)
 {
     size_t capacity = thread->undo_capacity == 0 ? FIRST_UNDO : thread->undo_capacity;
     while (capacity < needed)
@@ -264,7 +295,7 @@ static dctx_error_t grow_undo(dctx_thread_t *thread, size_t needed)
     return DCTX_OK;
 }
 
-dctx_error_t dctx_thread_reserve_(dctx_thread_t *thread, size_t count)
+static inline dctx_error_t reserve(dctx_thread_t *thread, size_t count)
 {
     size_t needed = thread->undo_count + count;
     if (__builtin_expect(needed <= thread->undo_capacity, 1) || undoing_frame(thread) == NULL)
@@ -280,8 +311,8 @@ static inline void invalidate(dctx_state_t *state, dctx_frame_t *frame, uint32_t
     uint8_t bit = (uint8_t)(DCTX_SAVED_CACHED << which);
     if (frame != NULL && (frame->flags & bit) == 0) {
         frame->flags |= bit;
-        frame->cached[which] = state->cached[which];
-        state->cached[which] = NULL;
+        frame->kept.cached[which] = state->kept.cached[which];
+        state->kept.cached[which] = NULL;
         return;
     }
     uncache(state, which, grave);
@@ -320,7 +351,8 @@ static void put_table_away(dctx_state_t *state, dctx_frame_t *frame, uint32_t ki
     frame->sharing[kind] = state->sharing[kind];
 }
 
-static dctx_error_t make_writable(dctx_thread_t *thread, uint32_t kind, dctx_grave_t *grave)
+static __attribute__((noinline)) dctx_error_t make_writable(dctx_thread_t *thread, uint32_t kind,
+                                                            dctx_grave_t *grave)
 {
     dctx_state_t *state = thread->state;
     dctx_table_t *table = dctx_hot_.table[kind];
@@ -342,7 +374,7 @@ static dctx_error_t make_writable(dctx_thread_t *thread, uint32_t kind, dctx_gra
     return DCTX_OK;
 }
 
-dctx_error_t dctx_thread_writable_(dctx_thread_t *thread, uint32_t kind, dctx_grave_t *grave)
+static inline dctx_error_t writable(dctx_thread_t *thread, uint32_t kind, dctx_grave_t *grave)
 {
     dctx_state_t *state = dctx_thread_state_(thread);
     /* First, as a cached snapshot may be the only other holder of the table. */
@@ -383,8 +415,8 @@ static inline bool log_old(dctx_thread_t *thread, dctx_frame_t *frame, uint32_t 
     return true;
 }
 
-void dctx_thread_put_(dctx_thread_t *thread, const dctx_key_t *key, dctx_value_t *value,
-                      dctx_grave_t *grave)
+static inline void put(dctx_thread_t *thread, const dctx_key_t *key, dctx_value_t *value,
+                       dctx_grave_t *grave)
 {
     uint32_t kind = key->kind;
     uint32_t index = key->index;
@@ -402,12 +434,28 @@ dctx_error_t dctx_thread_set_(dctx_thread_t *thread, const dctx_key_t *key, dctx
 {
     if (value == NULL && dctx_hot_.table[key->kind]->slots[key->index] == NULL)
         return DCTX_OK;
-    dctx_error_t error = dctx_thread_reserve_(thread, 1);
-    if (error == DCTX_OK)
-        error = dctx_thread_writable_(thread, key->kind, grave);
-    if (error == DCTX_OK)
-        dctx_thread_put_(thread, key, value, grave);
+    dctx_error_t error = reserve(thread, 1);
+    if (__builtin_expect(error == DCTX_OK, 1))
+        error = writable(thread, key->kind, grave);
+    if (__builtin_expect(error == DCTX_OK, 1))
+        put(thread, key, value, grave);
     return error;
+}
+
+dctx_error_t dctx_thread_reserve_(dctx_thread_t *thread, size_t count)
+{
+    return reserve(thread, count);
+}
+
+dctx_error_t dctx_thread_writable_(dctx_thread_t *thread, uint32_t kind, dctx_grave_t *grave)
+{
+    return writable(thread, kind, grave);
+}
+
+void dctx_thread_put_(dctx_thread_t *thread, const dctx_key_t *key, dctx_value_t *value,
+                      dctx_grave_t *grave)
+{
+    put(thread, key, value, grave);
 }
 
 void dctx_thread_put_extras_(dctx_thread_t *thread, dctx_stamp_t *extras, dctx_grave_t *grave)
@@ -487,13 +535,13 @@ dctx_error_t dctx_thread_chain_(dctx_thread_t *thread, dctx_chain_t **ret_chain)
     dctx_state_t *state = dctx_thread_state_(thread);
     dctx_chain_t *base = dctx_thread_base_chain_(thread);
     uint32_t named = dctx_thread_named_(thread);
-    if (named > 0 && state->chain == NULL) {
+    if (named > 0 && state->kept.chain == NULL) {
         dctx_error_t error = dctx_chain_build_(base, dctx_thread_names_(thread), named,
-                                               &dctx_hot_.registry->limits, &state->chain);
+                                               &dctx_hot_.registry->limits, &state->kept.chain);
         if (error != DCTX_OK)
             return error;
     }
-    *ret_chain = dctx_chain_ref_(named > 0 ? state->chain : base);
+    *ret_chain = dctx_chain_ref_(named > 0 ? state->kept.chain : base);
     return DCTX_OK;
 }
 
@@ -521,11 +569,11 @@ static void bring_back(dctx_thread_t *thread, const dctx_frame_t *frame, dctx_gr
     for (uint32_t which = 0; which < 2; which++)
         if ((flags & (DCTX_SAVED_CACHED << which)) != 0) {
             uncache(state, which, grave);
-            state->cached[which] = frame->cached[which];
+            state->kept.cached[which] = frame->kept.cached[which];
         }
     if ((flags & DCTX_SAVED_CHAIN) != 0) {
-        dctx_chain_unref_(state->chain);
-        state->chain = frame->chain;
+        dctx_chain_unref_(state->kept.chain);
+        state->kept.chain = frame->kept.chain;
         thread->name_count--;
     }
     if ((flags & (DCTX_SAVED_TABLE << 0 | DCTX_SAVED_TABLE << 1 | DCTX_SAVED_EXTRAS)) == 0)
@@ -582,7 +630,6 @@ void dctx_thread_pop_(dctx_thread_t *thread)
     if (frame->flags != 0)
         bring_back(thread, frame, &grave);
     undo_values(thread, frame, &grave);
-    thread->depth--;
     thread->top--;
     dctx_grave_empty_(&grave);
 }

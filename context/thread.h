@@ -18,7 +18,7 @@
 typedef enum dctx_sharing {
     DCTX_OWNED = 0, /* nobody: it is written in place */
     DCTX_SHARED =
-        1, /* the thread has one reference of several (or of one again, after the others went) */
+        1, /* snapshots: the thread has one reference of several, or the one that is left */
     DCTX_BORROWED = 2 /* it is that of the attached snapshot; the thread has no reference */
 } dctx_sharing_t;
 
@@ -37,6 +37,12 @@ typedef struct dctx_hot {
 
 extern _Thread_local dctx_hot_t dctx_hot_ __attribute__((tls_model("initial-exec")));
 
+/* What was made of the present state and stays true as long as it does not change. NULL: not made yet. */
+typedef struct dctx_kept {
+    dctx_snapshot_t *cached[2]; /* the snapshots equal to it */
+    dctx_chain_t *chain;        /* the whole chain, if scopes here have names; with a reference */
+} dctx_kept_t;
+
 /*
  * What attaching replaces and detaching brings back; with dctx_hot_, which has the present one's registry and tables.
  *
@@ -54,9 +60,7 @@ typedef struct dctx_state {
     uint8_t sharing[DCTX_KINDS];
     dctx_table_t *spare[DCTX_KINDS]; /* memory for a table, holding nothing, or NULL; see share */
     dctx_stamp_t *extras;
-    dctx_snapshot_t *cached[2]; /* the snapshots equal to the present state, if they are made */
-    dctx_chain_t
-        *chain; /* the whole chain, if it has names here and was needed; with a reference */
+    dctx_kept_t kept;
 } dctx_state_t;
 
 /* What is special about a frame: which of its fields are set, to be brought back when it ends. */
@@ -65,7 +69,7 @@ enum {
     DCTX_SAVED_CACHED = 4, /* << DCTX_CAPTURE or DCTX_FORK */
     DCTX_SAVED_EXTRAS = 16,
     DCTX_SAVED_CHAIN = 32,
-    DCTX_FRAME_ATTACH = 64,
+    DCTX_FRAME_ATTACH = 64,  /* an attachment: what is written straight in it goes away with it */
     DCTX_FRAME_CLOSING = 128 /* popped while others were above it: ends when they have */
 };
 
@@ -80,8 +84,7 @@ typedef struct dctx_frame {
     uint8_t flags;
     uint8_t name_size;
     uint8_t sharing[DCTX_KINDS];
-    dctx_snapshot_t *cached[2];
-    dctx_chain_t *chain;
+    dctx_kept_t kept;
     char name[DCTX_NAME_BYTES_MAX];
     dctx_table_t *table[DCTX_KINDS];
     dctx_stamp_t *extras;
@@ -96,20 +99,19 @@ typedef struct dctx_undo {
 } dctx_undo_t;
 
 typedef struct dctx_thread {
-    dctx_frame_t *top; /* frames[depth - 1]; rubbish if depth is 0 */
-    uint32_t depth;    /* frames in use */
-    uint32_t frame_capacity;
-    uint64_t
-        serial; /* the last one given; unique in the process, so no token is taken for another */
+    /* frames[depth], and the last that can be opened without asking whether it is too deep or there is no memory. */
+    dctx_frame_t *top;
+    dctx_frame_t *limit;
+    uint64_t serial;     /* the last one given; unique in the process, so a token means one frame */
     dctx_state_t *state; /* the present one; they lie one behind the other from states[] on */
-    dctx_bytes_t
-        *names; /* of the frames that have one, bottom first; as long as frames[], behind it */
+    dctx_bytes_t *names; /* of the frames that have one, bottom first; behind frames[] */
     uint32_t name_count;
-    uint32_t state_capacity;
     uint32_t undo_count;
     uint32_t undo_capacity;
+    uint32_t frame_capacity;
+    uint32_t state_capacity;
     dctx_undo_t *undo;
-    dctx_frame_t *frames;
+    dctx_frame_t *frames; /* the first stands for the thread itself: an attachment without end */
     dctx_state_t *states;
 } dctx_thread_t;
 
@@ -148,7 +150,17 @@ static inline dctx_state_t *dctx_thread_state_(dctx_thread_t *thread)
 /* ---- frames -------------------------------------------------------------------------------------
  */
 
-dctx_error_t dctx_thread_grow_frames_(dctx_thread_t *thread);
+static inline uint32_t dctx_thread_depth_(const dctx_thread_t *thread)
+{
+    return (uint32_t)(thread->top - thread->frames);
+}
+
+/* A frame can be opened in that registry. DCTX_ERR_LIMIT, DCTX_ERR_NOT_FROZEN, DCTX_ERR_NOMEM. */
+dctx_error_t dctx_thread_make_room_(dctx_thread_t *thread, const dctx_registry_t *registry);
+
+/* After the present registry became another. */
+void dctx_thread_set_limit_(dctx_thread_t *thread);
+
 dctx_error_t dctx_thread_grow_states_(dctx_thread_t *thread);
 uint64_t dctx_thread_new_serials_(void);
 
@@ -165,13 +177,15 @@ static inline dctx_snapshot_t *dctx_thread_leave_(dctx_thread_t *thread)
 {
     dctx_state_t *state = thread->state;
     dctx_state_t *before = state - 1;
-    dctx_hot_.registry = before->registry;
     dctx_hot_.table[0] = before->table[0];
     dctx_hot_.table[1] = before->table[1];
     thread->name_count = state->names_start;
     thread->state = before;
-    thread->depth--;
     thread->top--;
+    if (__builtin_expect(dctx_hot_.registry != before->registry, 0)) {
+        dctx_hot_.registry = before->registry;
+        dctx_thread_set_limit_(thread);
+    }
     return state->attached;
 }
 

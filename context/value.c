@@ -15,7 +15,7 @@
 /* ---- values set here ---------------------------------------------------------------------------
  */
 
-dctx_lone_t *dctx_lone_new_(const dctx_key_t *key, size_t size)
+static inline dctx_lone_t *make_lone(const dctx_key_t *key, size_t size)
 {
     dctx_lone_t *lone =
         size <= SIZE_MAX - sizeof(dctx_lone_t) ? dctx_alloc_(sizeof(*lone) + size) : NULL;
@@ -31,6 +31,11 @@ dctx_lone_t *dctx_lone_new_(const dctx_key_t *key, size_t size)
     return lone;
 }
 
+dctx_lone_t *dctx_lone_new_(const dctx_key_t *key, size_t size)
+{
+    return make_lone(key, size);
+}
+
 void dctx_lone_discard_(dctx_lone_t *lone)
 {
     dctx_release_(lone);
@@ -39,6 +44,28 @@ void dctx_lone_discard_(dctx_lone_t *lone)
 /* Past this a string is encoded like any other value, should it ever be: it is over every limit. */
 #define STRING_ENTRY_MAX ((size_t)1 << 31)
 
+/* In whole pieces, for which there is room on both sides: cheaper than a call. */
+static inline uint8_t *put_prefix(uint8_t *out, const dctx_key_t *key)
+{
+    for (uint32_t i = 0; i < key->prefix_size; i += DCTX_PREFIX_PIECE)
+        memcpy(out + i, key->prefix + i, DCTX_PREFIX_PIECE);
+    return out + key->prefix_size;
+}
+
+/* The heads of a bin that holds nothing but a str of that size. */
+static inline uint8_t *put_heads(uint8_t *out, size_t size)
+{
+    if (__builtin_expect(size < 32, 1)) {
+        out[0] = 0xc4;
+        out[1] = (uint8_t)(size + 1);
+        out[2] = (uint8_t)(0xa0 | size);
+        return out + 3;
+    }
+    uint8_t head[DCTX_HEAD_MAX];
+    out += dctx_head_bin_(out, dctx_head_str_(head, size) + size);
+    return out + dctx_head_str_(out, size);
+}
+
 /*
  * A string lies in memory as it will travel: its wire entry, and a NUL after it. That costs next to nothing here, and
  * then encoding is one copy.
@@ -46,27 +73,16 @@ void dctx_lone_discard_(dctx_lone_t *lone)
 static dctx_error_t new_string(const dctx_key_t *key, const char *text, dctx_value_t **ret_value)
 {
     size_t size = strlen(text);
-    size_t before = 0;
-    uint8_t heads[2 * DCTX_HEAD_MAX];
-    size_t heads_size = 0;
     bool travels = key->kind == DCTX_KIND_BROADCAST && size < STRING_ENTRY_MAX;
-    if (travels) {
-        uint8_t str_head[DCTX_HEAD_MAX];
-        size_t str_size = dctx_head_str_(str_head, size);
-        heads_size = dctx_head_bin_(heads, str_size + size);
-        memcpy(heads + heads_size, str_head, DCTX_HEAD_MAX);
-        heads_size += str_size;
-        before = key->prefix_size + heads_size;
-    }
-    dctx_lone_t *lone = dctx_lone_new_(key, before + size + 1);
+    size_t room = travels ? key->prefix_size + DCTX_PREFIX_PIECE + 2 * DCTX_HEAD_MAX : 0;
+    dctx_lone_t *lone = make_lone(key, room + size + 1);
     if (lone == NULL)
         return DCTX_ERR_NOMEM;
     uint8_t *at = lone->data;
     if (travels) {
-        lone->value.wire.bytes = at;
-        lone->value.size = (uint32_t)(before + size);
-        at = (uint8_t *)memcpy(at, key->prefix, key->prefix_size) + key->prefix_size;
-        at = (uint8_t *)memcpy(at, heads, heads_size) + heads_size;
+        at = put_heads(put_prefix(at, key), size);
+        lone->value.wire.bytes = lone->data;
+        lone->value.size = (uint32_t)((size_t)(at - lone->data) + size);
     }
     lone->value.data = memcpy(at, text, size + 1);
     *ret_value = &lone->value;
