@@ -9,7 +9,7 @@
  * error; a serial is never used again. 0 is nothing, as serials begin with 1. Any thread may store
  * it and load it, relaxed: the number is all there is.
  */
-#define INDEX_BITS 16
+#define INDEX_BITS 17
 
 static inline uint64_t pack(const dctx_key_t *key)
 {

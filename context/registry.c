@@ -53,6 +53,7 @@ void dctx_registry_free_(dctx_registry_t *registry)
     dctx_release_(registry->keys);
     dctx_release_(registry->sorted);
     dctx_release_(registry->index);
+    dctx_release_(registry->claims);
     dctx_release_(registry);
 }
 
@@ -232,7 +233,7 @@ static dctx_error_t check_options(const dctx_registry_t *registry,
         return dctx_fail_(DCTX_ERR_INVALID,
                           "key '%s': a migration does not go up, or does not end at version %u",
                           name, version_of(options));
-    return DCTX_OK;
+    return dctx_known_check_(options);
 }
 
 static bool same(const dctx_key_t *key, const dctx_key_options_t *options)
@@ -291,6 +292,22 @@ static dctx_error_t no_registry(void)
     return dctx_fail_(DCTX_ERR_NOMEM, "no memory for the process-wide registry");
 }
 
+static dctx_error_t put_key(dctx_registry_t *registry, const dctx_key_options_t *options,
+                            dctx_key_t **ret_key)
+{
+    dctx_error_t error = reserve(registry);
+    if (error != DCTX_OK)
+        return error;
+    dctx_key_t *key = make_key(registry, options);
+    if (key == NULL)
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for key '%s'", options->name);
+    registry->keys[registry->count++] = key;
+    registry->unsorted = true;
+    index_put(registry->index, registry->index_mask, key);
+    *ret_key = key;
+    return DCTX_OK;
+}
+
 dctx_error_t dctx_registry_add(dctx_registry_t *registry, const dctx_key_options_t *options,
                                const dctx_key_t **ret_key)
 {
@@ -316,17 +333,22 @@ dctx_error_t dctx_registry_add(dctx_registry_t *registry, const dctx_key_options
     if (registry->count == DCTX_KEYS_MAX)
         return dctx_fail_(DCTX_ERR_LIMIT, "key '%s': %d keys are registered, which is the limit",
                           options->name, DCTX_KEYS_MAX);
-    error = reserve(registry);
+    dctx_key_t *key = NULL;
+    error = put_key(registry, options, &key);
+    if (error == DCTX_OK && ret_key != NULL)
+        *ret_key = key;
+    return error;
+}
+
+dctx_error_t dctx_registry_add_known_(dctx_registry_t *registry, const dctx_key_options_t *options,
+                                      enum dctx_known known)
+{
+    dctx_key_t *key = NULL;
+    dctx_error_t error = put_key(registry, options, &key);
     if (error != DCTX_OK)
         return error;
-    dctx_key_t *key = make_key(registry, options);
-    if (key == NULL)
-        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for key '%s'", options->name);
-    registry->keys[registry->count++] = key;
-    registry->unsorted = true;
-    index_put(registry->index, registry->index_mask, key);
-    if (ret_key != NULL)
-        *ret_key = key;
+    key->known = known;
+    registry->known[known] = key;
     return DCTX_OK;
 }
 
@@ -420,9 +442,22 @@ dctx_error_t dctx_registry_freeze(dctx_registry_t *registry)
         return no_registry();
     if (dctx_registry_frozen_(registry))
         return dctx_fail_(DCTX_ERR_FROZEN, "the registry is frozen already");
-    dctx_key_t **sorted = dctx_alloc_((size_t)registry->count * sizeof(*sorted));
-    if (sorted == NULL)
-        return dctx_fail_(DCTX_ERR_NOMEM, "no memory to freeze %u keys", registry->count);
+    uint32_t users = registry->count;
+    dctx_error_t error = dctx_known_add_(registry);
+    if (error == DCTX_OK)
+        error = dctx_known_claims_(registry, &registry->claims, &registry->claim_count);
+    dctx_key_t **sorted = NULL;
+    if (error == DCTX_OK) {
+        sorted = dctx_alloc_((size_t)registry->count * sizeof(*sorted));
+        if (sorted == NULL)
+            error = dctx_fail_(DCTX_ERR_NOMEM, "no memory to freeze %u keys", registry->count);
+    }
+    if (error != DCTX_OK) {
+        dctx_release_(registry->claims);
+        registry->claims = NULL;
+        dctx_registry_truncate_(registry, users);
+        return error;
+    }
     if (registry->count > 0) {
         memcpy(sorted, registry->keys, registry->count * sizeof(*sorted));
         qsort(sorted, registry->count, sizeof(*sorted), by_name);
@@ -435,6 +470,7 @@ dctx_error_t dctx_registry_freeze(dctx_registry_t *registry)
             key;
     }
     registry->sorted = sorted;
+    registry->deadline_index = registry->known[DCTX_KNOWN_DEADLINE]->index;
     __atomic_store_n(&registry->frozen, true, __ATOMIC_RELEASE);
     return DCTX_OK;
 }
@@ -483,6 +519,8 @@ static size_t list(const dctx_registry_t *registry, bool all, const void *tag,
     dctx_key_t *const *keys = keys_by_name(registry);
     size_t found = 0;
     for (uint32_t i = 0; i < registry->count; i++) {
+        if (keys[i]->known != DCTX_KNOWN_NONE)
+            continue;
         bool carries = all;
         if (!all)
             (void)metadata_of(keys[i], tag, &carries);

@@ -7,12 +7,17 @@
 
 #include <dcontext/registry.h>
 
+#include <dcontext/clock.h>
+
+#include "known.h"
 #include "refcount.h"
 
 /* The two kinds of key; each kind has slots of its own. Also the index of a key's table. */
 enum { DCTX_KIND_BROADCAST = 0, DCTX_KIND_LOCAL = 1, DCTX_KINDS = 2 };
 
-#define DCTX_KEYS_MAX 65535
+/* What users may register, and with it the library's own. */
+#define DCTX_KEYS_MAX  65535
+#define DCTX_SLOTS_MAX (DCTX_KEYS_MAX + DCTX_KNOWN_COUNT)
 
 /* A key's prefix may be read in pieces of this size, past its end. */
 #define DCTX_PREFIX_PIECE 16
@@ -37,6 +42,7 @@ struct dctx_key {
     unsigned flags;
     dctx_reach_t reach;
     uint32_t sequence; /* how many were registered before it */
+    enum dctx_known known;
     uint32_t migration_count;
     uint32_t metadata_count;
     const dctx_migration_t *migrations;
@@ -57,6 +63,11 @@ struct dctx_registry {
     dctx_key_t **index;  /* open addressing by hash; NULL for a free place */
     uint32_t index_mask;
     dctx_limits_t limits;
+    dctx_clocks_t clock;     /* its functions are NULL: the system's */
+    uint32_t deadline_index; /* this and what follows is set by the freeze */
+    uint32_t claim_count;
+    dctx_claim_t *claims; /* keys that appear in baggage */
+    const dctx_key_t *known[DCTX_KNOWN_COUNT];
 };
 
 static inline bool dctx_registry_frozen_(const dctx_registry_t *registry)
@@ -88,6 +99,10 @@ static inline void dctx_registry_unref_(dctx_registry_t *registry)
 /* The key of that name, ASCII case ignored; NULL if there is none. */
 const dctx_key_t *dctx_registry_lookup_(const dctx_registry_t *registry, const char *name,
                                         size_t size);
+
+/* Registers a key of the library's own, which no limit on keys is about. DCTX_ERR_NOMEM. */
+dctx_error_t dctx_registry_add_known_(dctx_registry_t *registry, const dctx_key_options_t *options,
+                                      enum dctx_known known);
 
 /* Takes out what was registered since there were `count` keys. Not frozen yet. */
 void dctx_registry_truncate_(dctx_registry_t *registry, uint32_t count);

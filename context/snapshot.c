@@ -28,7 +28,7 @@ static dctx_registry_t *take_apart(dctx_snapshot_t *snapshot, dctx_grave_t *grav
         dctx_table_drop_(snapshot->table[kind], grave);
     dctx_stamp_drop_(snapshot->extras, grave);
     dctx_chain_unref_(snapshot->chain);
-    dctx_release_(snapshot->wire);
+    dctx_wire_free_(snapshot->wire);
     if (snapshot->broadcast != NULL)
         dctx_snapshot_drop_(snapshot->broadcast, grave);
     if (snapshot->companion != NULL)

@@ -9,8 +9,11 @@
 #include "stamp.h"
 #include "table.h"
 
-/* A wire form, once computed. */
+/* A wire form, once computed. One with a deadline in it goes stale, and is replaced when it is asked for after
+ * that; the old one stays, as somebody may still read it. */
 typedef struct dctx_wire {
+    struct dctx_wire *older;
+    int64_t stale_at; /* on the registry's monotonic clock; INT64_MAX: never */
     size_t size;
     uint8_t data[];
 } dctx_wire_t;
@@ -29,6 +32,9 @@ struct dctx_snapshot {
     dctx_snapshot_t *broadcast;  /* what of it may leave the process, with a reference */
     dctx_companion_t *companion; /* a library above; see internal.h */
 };
+
+/* Frees it with all older ones. NULL is fine. */
+void dctx_wire_free_(dctx_wire_t *wire);
 
 /* An empty one, with one reference on it and one on the registry. NULL: no memory. */
 dctx_snapshot_t *dctx_snapshot_new_(dctx_registry_t *registry);

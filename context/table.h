@@ -18,7 +18,7 @@ struct dctx_no_table {
     dctx_refcount_t refs;
     uint32_t capacity;
     uint32_t count;
-    dctx_value_t *slots[DCTX_KEYS_MAX];
+    dctx_value_t *slots[DCTX_SLOTS_MAX];
 };
 extern struct dctx_no_table dctx_no_table_;
 #define DCTX_NO_TABLE ((dctx_table_t *)&dctx_no_table_)

@@ -3,7 +3,9 @@
 
 #include "alloc.h"
 #include "base64.h"
+#include "clock.h"
 #include "counters.h"
+#include "deadline.h"
 #include "envelope.h"
 #include "fail.h"
 #include "fold.h"
@@ -42,6 +44,10 @@ static inline dctx_error_t measure(dctx_value_t *value, size_t limit, size_t *re
         return DCTX_OK;
     if (value->size > 0)
         return check_string(value);
+    if (value->key->known == DCTX_KNOWN_DEADLINE) {
+        *ret_size = dctx_deadline_entry_size_(value->key);
+        return DCTX_OK;
+    }
     dctx_bytes_t entry;
     dctx_error_t error = dctx_value_encode_(value, &entry);
     if (error == DCTX_OK)
@@ -150,6 +156,10 @@ static void put_entries(uint8_t *out, const dctx_snapshot_t *snapshot)
         }
         if (value->size > 0) {
             put(&run, value->wire.bytes, value->size);
+        } else if (value->key->known == DCTX_KNOWN_DEADLINE) {
+            finish_run(&run);
+            run.out = dctx_deadline_entry_put_(run.out, value);
+            run.begin = run.end = run.out;
         } else {
             const dctx_entry_t *entry = __atomic_load_n(&value->wire.entry, __ATOMIC_ACQUIRE);
             put(&run, entry->data, entry->size);
@@ -158,6 +168,32 @@ static void put_entries(uint8_t *out, const dctx_snapshot_t *snapshot)
     for (; extra != end; extra++)
         put(&run, extras->bytes + extra->offset, extra->size);
     finish_run(&run);
+}
+
+/* Only a deadline set here, or taken in, goes stale; one that did not decode travels on as it came. */
+static int64_t stale_at(const dctx_snapshot_t *snapshot)
+{
+    const dctx_registry_t *registry = snapshot->registry;
+    const dctx_value_t *value =
+        snapshot->table[DCTX_KIND_BROADCAST]->slots[registry->deadline_index];
+    if (__builtin_expect(value == NULL || value->size > 0, 1))
+        return INT64_MAX;
+    return dctx_deadline_stale_at_(value->data, dctx_registry_clocks(registry));
+}
+
+static inline bool is_stale(const dctx_snapshot_t *snapshot, const dctx_wire_t *wire)
+{
+    return __builtin_expect(wire->stale_at != INT64_MAX, 0) &&
+           dctx_clock_monotonic_(dctx_registry_clocks(snapshot->registry)) >= wire->stale_at;
+}
+
+void dctx_wire_free_(dctx_wire_t *wire)
+{
+    while (wire != NULL) {
+        dctx_wire_t *older = wire->older;
+        dctx_release_(wire);
+        wire = older;
+    }
 }
 
 static dctx_error_t encode(const dctx_snapshot_t *snapshot, dctx_wire_t **ret_wire)
@@ -176,6 +212,8 @@ static dctx_error_t encode(const dctx_snapshot_t *snapshot, dctx_wire_t **ret_wi
     dctx_wire_t *wire = dctx_alloc_(sizeof(*wire) + total);
     if (wire == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a wire form of %zu bytes", total);
+    wire->older = NULL;
+    wire->stale_at = stale_at(snapshot);
     wire->size = total;
     uint8_t *out = wire->data;
     *out++ = 0x93;
@@ -193,7 +231,7 @@ dctx_error_t dctx_snapshot_encode(const dctx_snapshot_t *snapshot, dctx_bytes_t 
         return dctx_fail_(DCTX_ERR_INVALID, "no snapshot (NULL)");
     dctx_snapshot_t *keeper = (dctx_snapshot_t *)(uintptr_t)snapshot;
     dctx_wire_t *wire = __atomic_load_n(&keeper->wire, __ATOMIC_ACQUIRE);
-    if (__builtin_expect(wire == NULL, 0)) {
+    if (__builtin_expect(wire == NULL || is_stale(snapshot, wire), 0)) {
         dctx_wire_t *made = NULL;
         dctx_error_t error = encode(snapshot, &made);
         if (error != DCTX_OK) {
@@ -201,6 +239,7 @@ dctx_error_t dctx_snapshot_encode(const dctx_snapshot_t *snapshot, dctx_bytes_t 
             return error;
         }
         dctx_count_(DCTX_COUNT_ENCODED);
+        made->older = wire;
         if (__atomic_compare_exchange_n(&keeper->wire, &wire, made, false, __ATOMIC_ACQ_REL,
                                         __ATOMIC_ACQUIRE))
             wire = made;
@@ -391,6 +430,19 @@ static dctx_error_t decode(dctx_registry_t *registry, const void *data, size_t s
     return DCTX_OK;
 }
 
+/* What remains of a deadline is counted from now on, not from when somebody looks. */
+static dctx_error_t take_deadline(dctx_snapshot_t *snapshot)
+{
+    dctx_value_t **slot =
+        &snapshot->table[DCTX_KIND_BROADCAST]->slots[snapshot->registry->deadline_index];
+    if (__builtin_expect(*slot == NULL, 1))
+        return DCTX_OK;
+    dctx_grave_t grave = {NULL};
+    dctx_error_t error = dctx_deadline_arrive_(snapshot->registry, slot, &grave);
+    dctx_grave_empty_(&grave);
+    return error;
+}
+
 dctx_error_t dctx_snapshot_decode(dctx_registry_t *registry, const void *data, size_t size,
                                   dctx_snapshot_t **ret_snapshot)
 {
@@ -414,13 +466,19 @@ dctx_error_t dctx_snapshot_decode(dctx_registry_t *registry, const void *data, s
         dctx_count_(DCTX_COUNT_DECODE_REFUSED);
         return error;
     }
-    dctx_count_(DCTX_COUNT_DECODED);
     if (stamp != NULL) {
         /* A reference for each value, and one for the extras. */
         dctx_refcount_init(&stamp->owner.refs, stamp->owner.count + (stamp->extra_count > 0));
         snapshot->table[DCTX_KIND_BROADCAST] = decoding.table;
         snapshot->extras = stamp->extra_count > 0 ? stamp : NULL;
     }
+    error = take_deadline(snapshot);
+    if (error != DCTX_OK) {
+        dctx_snapshot_unref(&snapshot);
+        dctx_count_(DCTX_COUNT_DECODE_REFUSED);
+        return error;
+    }
+    dctx_count_(DCTX_COUNT_DECODED);
     *ret_snapshot = snapshot;
     return DCTX_OK;
 }

@@ -5,7 +5,10 @@
 #ifndef DCONTEXT_DCONTEXT_H
 #define DCONTEXT_DCONTEXT_H
 
+#include <dcontext/carrier.h>
+#include <dcontext/clock.h>
 #include <dcontext/context.h>
+#include <dcontext/contexts.h>
 #include <dcontext/error.h>
 #include <dcontext/key.h>
 #include <dcontext/registry.h>
