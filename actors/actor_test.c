@@ -466,8 +466,6 @@ Test(actor, one_that_does_not_start_ends, .init = fixture_init, .timeout = 30)
 {
     life_t life = LIFE_INIT;
     life.start_result = DCTX_ERR_ABSENT;
-    gate_t hold = GATE_INIT;
-    (void)hold;
     dctx_system_options_t with = {.workers = 1, .on_dead_letter = on_dead};
     dctx_system_t *system = start(&with);
     dctx_actor_options_t options = life_options(&life);

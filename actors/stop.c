@@ -164,6 +164,14 @@ static bool part(dctx_system_t *system, dctx_runner_t *runner, dctx_futex_t *lef
     return false;
 }
 
+/* Ends our half of a zactor. It waits for its thread's good-bye: for one that has left that is on its way, for
+ * one that was given up it may never come. */
+static void let_go(zactor_t **actor_p, bool left)
+{
+    zsock_set_rcvtimeo(zactor_sock(*actor_p), left ? GRACE_MS : 0);
+    zactor_destroy(actor_p);
+}
+
 /* ---- the steps --------------------------------------------------------------------------------- */
 
 static void stop_actors(dctx_system_t *system)
@@ -182,14 +190,11 @@ static void part_from_threads(dctx_system_t *system, int64_t deadline)
     dctx_scheduler_quit_(&system->scheduler);
     for (unsigned i = 0; i < system->scheduler.worker_count; i++) {
         dctx_worker_t *worker = &system->scheduler.workers[i];
-        if (worker->thread != NULL && !worker->runner.abandoned &&
-            part(system, &worker->runner, &worker->left, deadline))
-            zactor_destroy(&worker->thread);
+        if (worker->thread != NULL)
+            let_go(&worker->thread, part(system, &worker->runner, &worker->left, deadline));
     }
-    for (dctx_pinned_t *pinned = system->pinned; pinned != NULL; pinned = pinned->next) {
-        if (!pinned->runner.abandoned)
-            (void)part(system, &pinned->runner, &pinned->left, deadline);
-    }
+    for (dctx_pinned_t *pinned = system->pinned; pinned != NULL; pinned = pinned->next)
+        (void)part(system, &pinned->runner, &pinned->left, deadline);
     dctx_pinned_reap_(system);
 }
 
@@ -239,11 +244,10 @@ static void clear_mailboxes(dctx_system_t *system, bool first)
 
 static void stop_io(dctx_system_t *system, int64_t deadline)
 {
-    if (system->io.thread == NULL || system->io.runner.abandoned)
+    if (system->io.thread == NULL)
         return;
     dctx_io_quit_(&system->io);
-    if (part(system, &system->io.runner, &system->io.left, deadline))
-        zactor_destroy(&system->io.thread);
+    let_go(&system->io.thread, part(system, &system->io.runner, &system->io.left, deadline));
 }
 
 dctx_error_t dctx_system_stop_(dctx_system_t *system, int64_t timeout_ms)
