@@ -230,8 +230,8 @@ dctx_error_t dctx_envelope_any_(dctx_envelope_t *envelope, dctx_envelope_entry_t
 
     if (!dctx_head_read_(envelope->at, envelope->end, &head))
         return bad_entry(&entry, "there is no version after");
-    if (head.item != DCTX_ITEM_INT || head.negative)
-        return bad_entry(&entry, "a version that is not a number from 0 up, of");
+    if (head.item != DCTX_ITEM_INT || head.negative || head.value == 0 || head.value > UINT32_MAX)
+        return bad_entry(&entry, "a version that is not a number from 1 to 2^32-1, of");
     envelope->at += head.size;
     entry.version = head.value;
 

@@ -58,7 +58,7 @@ dctx_error_t dctx_envelope_any_(dctx_envelope_t *envelope, dctx_envelope_entry_t
  * The next entry. DCTX_ERR_MALFORMED, DCTX_ERR_LIMIT; DCTX_ERR_ABSENT (without a detail) past the
  * last.
  *
- * In line is what nearly every entry is: three elements, a key under 32 bytes, a version under 128,
+ * In line is what nearly every entry is: three elements, a key under 32 bytes, a version from 1 to 127,
  * a value under 256 bytes. Anything that is not that is left to dctx_envelope_any_(), every failure
  * and its words too.
  */
@@ -74,7 +74,7 @@ static inline dctx_error_t dctx_envelope_next_(dctx_envelope_t *envelope,
         return dctx_envelope_any_(envelope, ret_entry);
     const uint8_t *name = at + 2;
     const uint8_t *rest = name + name_size;
-    if (rest[0] >= 0x80 || rest[1] != 0xc4)
+    if (rest[0] >= 0x80 || rest[0] == 0 || rest[1] != 0xc4)
         return dctx_envelope_any_(envelope, ret_entry);
     size_t body_size = rest[2];
     size_t raw_size = name_size + 5 + body_size;

@@ -202,10 +202,13 @@ Test(envelope, malformed_entries)
     REFUSE("\x93\x01\x90\x91\x93\xa1k\xa1v\xc4\0", DCTX_ERR_MALFORMED, "key 'k'");
     REFUSE("\x93\x01\x90\x91\x93\xa1k\x01\xa1v", DCTX_ERR_MALFORMED, "not binary, of key 'k'");
     REFUSE("\x93\x01\x90\x91\x93\xa1k\x01\xc0", DCTX_ERR_MALFORMED, "not binary, of key 'k'");
-    /* A version of any size is the registry's to judge. */
-    cr_assert_eq(SCAN("\x93\x01\x90\x91\x93\xa1k\xcf\xff\xff\xff\xff\xff\xff\xff\xff\xc4\0"),
-                 DCTX_OK);
-    cr_assert_eq(entries[0].version, UINT64_MAX);
+    /* Versions begin with 1 and end with what 32 bits hold. */
+    REFUSE("\x93\x01\x90\x91\x93\xa1k\0\xc4\x01x", DCTX_ERR_MALFORMED, "of key 'k'");
+    REFUSE("\x93\x01\x90\x91\x93\xa1k\xcc\0\xc4\0", DCTX_ERR_MALFORMED, "of key 'k'");
+    REFUSE("\x93\x01\x90\x91\x93\xa1k\xcf\0\0\0\x01\0\0\0\0\xc4\0", DCTX_ERR_MALFORMED,
+           "of key 'k'");
+    cr_assert_eq(SCAN("\x93\x01\x90\x91\x93\xa1k\xce\xff\xff\xff\xff\xc4\0"), DCTX_OK);
+    cr_assert_eq(entries[0].version, UINT32_MAX);
     cr_assert_eq(SCAN("\x93\x01\x90\x91\x93\xd9\x01k\x01\xc6\0\0\0\0"), DCTX_OK);
     cr_assert_eq(entries[0].body_size, 0);
 }
