@@ -1,0 +1,59 @@
+#include "service.h"
+
+static dctx_error_t start(const char *node, service_t *ret_service)
+{
+    *ret_service = (service_t){0};
+    const dctx_system_options_t options = {.name = node};
+    return dctx_system_new(&options, &ret_service->system);
+}
+
+dctx_error_t inventory_start(const char *bind_endpoint, service_t *ret_service)
+{
+    service_t service;
+    dctx_error_t error = start(WAREHOUSE_NODE, &service);
+    if (error == DCTX_OK)
+        error = inventory_spawn(service.system);
+    /* Bound last: who can reach the node finds its actors there. */
+    if (error == DCTX_OK)
+        error = dctx_system_bind(service.system, bind_endpoint, &service.endpoint);
+    if (error != DCTX_OK) {
+        service_stop(&service, 0);
+        return error;
+    }
+    *ret_service = service;
+    return DCTX_OK;
+}
+
+dctx_error_t orders_start(const char *bind_endpoint, const char *inventory_endpoint,
+                          service_t *ret_service)
+{
+    service_t service;
+    dctx_ref_t inventory = DCTX_REF_NONE;
+    dctx_ref_t pricing = DCTX_REF_NONE;
+    dctx_error_t error = start(SHOP_NODE, &service);
+    if (error == DCTX_OK)
+        error = dctx_system_connect(service.system, WAREHOUSE_NODE, inventory_endpoint);
+    if (error == DCTX_OK)
+        error = dctx_system_find(service.system, "inventory@" WAREHOUSE_NODE, &inventory);
+    if (error == DCTX_OK)
+        error = pricing_spawn(service.system, &pricing);
+    if (error == DCTX_OK)
+        error = orders_spawn(service.system, inventory, pricing);
+    if (error == DCTX_OK)
+        error = dctx_system_bind(service.system, bind_endpoint, &service.endpoint);
+    if (error != DCTX_OK) {
+        service_stop(&service, 0);
+        return error;
+    }
+    *ret_service = service;
+    return DCTX_OK;
+}
+
+void service_stop(service_t *service, int64_t timeout_ms)
+{
+    if (service->system != NULL)
+        dctx_system_stop(service->system, timeout_ms, NULL);
+    dctx_system_destroy(&service->system);
+    dctx_free(service->endpoint);
+    service->endpoint = NULL;
+}
