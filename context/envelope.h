@@ -93,6 +93,30 @@ static inline dctx_error_t dctx_envelope_next_(dctx_envelope_t *envelope,
     return DCTX_OK;
 }
 
+/*
+ * The next entry if it begins with those bytes, the entry of a known key up to its value, in the form in which this
+ * library writes it: then name and version need no more looking at. False if it does not, and nothing happened. Of
+ * *ret_entry just `raw` and `raw_size` are set.
+ */
+static inline bool dctx_envelope_next_is_(dctx_envelope_t *envelope, const uint8_t *prefix,
+                                          size_t size, dctx_envelope_entry_t *ret_entry)
+{
+    const uint8_t *at = envelope->at;
+    size_t left = (size_t)(envelope->end - at);
+    if (envelope->entries_left == 0 || left < size + 2 || at[size] != 0xc4)
+        return false;
+    size_t body_size = at[size + 1];
+    size_t raw_size = size + 2 + body_size;
+    if (left < raw_size || body_size > envelope->limits->value_bytes ||
+        !dctx_name_same_(prefix, at, size))
+        return false;
+    envelope->at = at + raw_size;
+    envelope->entries_left--;
+    ret_entry->raw = at;
+    ret_entry->raw_size = raw_size;
+    return true;
+}
+
 /* After the last entry: what follows must be well-formed elements to the last byte. */
 dctx_error_t dctx_envelope_close_(dctx_envelope_t *envelope);
 

@@ -23,10 +23,28 @@ static inline uint8_t dctx_fold1_(uint8_t c)
     return c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : c;
 }
 
-static inline uint64_t dctx_fold_load_(const uint8_t *p, size_t size)
+/* The last bytes of a name, folded: eight of them, or all if there are fewer. Equal names give equal words; names of
+ * one size below eight that give equal words are equal. */
+static inline uint64_t dctx_fold_tail_(const uint8_t *p, size_t size)
 {
-    uint64_t word = 0;
-    memcpy(&word, p, size < 8 ? size : 8);
+    uint64_t word;
+    if (size >= 8) {
+        memcpy(&word, p + size - 8, 8);
+    } else if (size >= 4) {
+        uint32_t head, tail;
+        memcpy(&head, p, 4);
+        memcpy(&tail, p + size - 4, 4);
+        word = (uint64_t)head << 32 | tail;
+    } else {
+        word = size == 0 ? 0 : (uint64_t)p[0] << 16 | (uint64_t)p[size / 2] << 8 | p[size - 1];
+    }
+    return dctx_fold8_(word);
+}
+
+static inline uint64_t dctx_fold_load_(const uint8_t *p)
+{
+    uint64_t word;
+    memcpy(&word, p, 8);
     return dctx_fold8_(word);
 }
 
@@ -36,9 +54,9 @@ static inline uint32_t dctx_fold_hash_(const void *name, size_t size)
 {
     const uint8_t *p = name;
     uint64_t hash = size * UINT64_C(0x9e3779b97f4a7c15);
-    for (; size >= 8; p += 8, size -= 8)
-        hash = (hash ^ dctx_fold_load_(p, 8)) * UINT64_C(0xff51afd7ed558ccd);
-    hash = (hash ^ dctx_fold_load_(p, size)) * UINT64_C(0xff51afd7ed558ccd);
+    for (size_t i = 0; i + 8 < size; i += 8)
+        hash = (hash ^ dctx_fold_load_(p + i)) * UINT64_C(0xff51afd7ed558ccd);
+    hash = (hash ^ dctx_fold_tail_(p, size)) * UINT64_C(0xff51afd7ed558ccd);
     return (uint32_t)(hash >> 32);
 }
 
@@ -46,10 +64,10 @@ static inline bool dctx_fold_equal_(const void *a, const void *b, size_t size)
 {
     const uint8_t *p = a;
     const uint8_t *q = b;
-    for (; size >= 8; p += 8, q += 8, size -= 8)
-        if (dctx_fold_load_(p, 8) != dctx_fold_load_(q, 8))
+    for (size_t i = 0; i + 8 < size; i += 8)
+        if (dctx_fold_load_(p + i) != dctx_fold_load_(q + i))
             return false;
-    return dctx_fold_load_(p, size) == dctx_fold_load_(q, size);
+    return dctx_fold_tail_(p, size) == dctx_fold_tail_(q, size);
 }
 
 /* As memcmp() of the folded names; of a name and its extension the shorter comes first. */

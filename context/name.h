@@ -49,6 +49,34 @@ static inline bool dctx_name_is_clean_(const void *name, size_t size)
     return true;
 }
 
+/* As memcmp(), for names and the like: short, never empty, and a call would cost more than comparing. */
+static inline bool dctx_name_same_(const void *a, const void *b, size_t size)
+{
+    const uint8_t *p = a;
+    const uint8_t *q = b;
+    uint64_t x, y;
+    if (size >= 8) {
+        for (size_t i = 0; i < size - 8; i += 8) {
+            memcpy(&x, p + i, 8);
+            memcpy(&y, q + i, 8);
+            if (x != y)
+                return false;
+        }
+        memcpy(&x, p + size - 8, 8);
+        memcpy(&y, q + size - 8, 8);
+        return x == y;
+    }
+    if (size >= 4) {
+        uint32_t head[2], tail[2];
+        memcpy(&head[0], p, 4);
+        memcpy(&head[1], q, 4);
+        memcpy(&tail[0], p + size - 4, 4);
+        memcpy(&tail[1], q + size - 4, 4);
+        return ((head[0] ^ head[1]) | (tail[0] ^ tail[1])) == 0;
+    }
+    return p[0] == q[0] && p[size / 2] == q[size / 2] && p[size - 1] == q[size - 1];
+}
+
 /* Room for a shown name: 48 bytes of it, "...", NUL. */
 #define DCTX_NAME_SHOWN_SIZE 52
 

@@ -435,6 +435,20 @@ static int by_name(const void *a, const void *b)
     return dctx_fold_compare_(x->name, x->name_size, y->name, y->name_size);
 }
 
+/* Entries mostly come in the order of their names, and mostly for users' keys: decoding tries the next of them
+ * before it looks for a name. */
+static void link_user_keys(dctx_registry_t *registry)
+{
+    uint32_t next = registry->kind_count[DCTX_KIND_BROADCAST];
+    for (uint32_t i = next; i-- > 0;) {
+        dctx_key_t *key = registry->keys[i];
+        key->next = next;
+        if (key->known == DCTX_KNOWN_NONE)
+            next = i;
+    }
+    registry->first_user = next;
+}
+
 dctx_error_t dctx_registry_freeze(dctx_registry_t *registry)
 {
     registry = dctx_registry_or_global_(registry);
@@ -469,6 +483,7 @@ dctx_error_t dctx_registry_freeze(dctx_registry_t *registry)
         registry->keys[key->index + (key->kind == DCTX_KIND_LOCAL ? registry->kind_count[0] : 0)] =
             key;
     }
+    link_user_keys(registry);
     registry->sorted = sorted;
     registry->deadline_index = registry->known[DCTX_KNOWN_DEADLINE]->index;
     __atomic_store_n(&registry->frozen, true, __ATOMIC_RELEASE);

@@ -28,6 +28,7 @@ struct dctx_key {
     uint32_t
         index; /* among the keys of its kind, in the order of folded names; 0 before the freeze */
     uint32_t kind;
+    uint32_t next; /* of a broadcast key: the index of the next that is not the library's own */
     const dctx_type_t *type;
     dctx_error_t (*encode)(const void *value,
                            dctx_writer_t *writer); /* the codec's or the type's */
@@ -58,6 +59,7 @@ struct dctx_registry {
     uint32_t count;
     uint32_t capacity;
     uint32_t kind_count[DCTX_KINDS]; /* set by the freeze */
+    uint32_t first_user; /* the index of the first broadcast key not the library's own */
     dctx_key_t **keys;   /* sorted by the freeze: broadcast keys, then local ones, each by name */
     dctx_key_t **sorted; /* all by name; NULL before the freeze */
     dctx_key_t **index;  /* open addressing by hash; NULL for a free place */

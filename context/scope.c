@@ -104,8 +104,7 @@ dctx_error_t dctx_scope_push(const char *name, dctx_scope_t *ret_scope)
         __builtin_expect(!take_name(frame->name, name, size), 0))
         return refused(check_name(&registry->limits, name, size), ret_scope);
     dctx_state_t *state = dctx_thread_state_(thread);
-    frame->kept = state->kept;
-    state->kept = (dctx_kept_t){{NULL, NULL}, NULL};
+    dctx_kept_move_(&frame->kept, &state->kept);
     open_frame(thread, size, NAMED, ret_scope);
     return DCTX_OK;
 }
@@ -134,17 +133,12 @@ static inline void enter(dctx_thread_t *thread, dctx_snapshot_t *snapshot)
     }
 }
 
-static bool is_last_state(const dctx_thread_t *thread)
-{
-    return thread->state == thread->states + thread->state_capacity - 1;
-}
-
 /* All that can fail. */
 static __attribute__((noinline)) dctx_error_t
 prepare_attach(dctx_thread_t *thread, const dctx_registry_t *registry, const char *name)
 {
     dctx_error_t error = dctx_thread_make_room_(thread, registry);
-    if (error == DCTX_OK && is_last_state(thread))
+    if (error == DCTX_OK && thread->state == thread->state_limit)
         error = dctx_thread_grow_states_(thread);
     size_t size = name_length(name);
     if (error == DCTX_OK && size > 0) {
@@ -155,13 +149,8 @@ prepare_attach(dctx_thread_t *thread, const dctx_registry_t *registry, const cha
     return error;
 }
 
-dctx_error_t dctx_attach(const dctx_snapshot_t *snapshot, dctx_scope_t *ret_scope)
-{
-    return dctx_attach_scope(snapshot, NULL, ret_scope);
-}
-
-dctx_error_t dctx_attach_scope(const dctx_snapshot_t *snapshot, const char *name,
-                               dctx_scope_t *ret_scope)
+static inline dctx_error_t attach(const dctx_snapshot_t *snapshot, const char *name,
+                                  dctx_scope_t *ret_scope)
 {
     if (__builtin_expect(snapshot == NULL, 0))
         return refused(dctx_fail_(DCTX_ERR_INVALID, "no snapshot to attach"), ret_scope);
@@ -170,7 +159,7 @@ dctx_error_t dctx_attach_scope(const dctx_snapshot_t *snapshot, const char *name
         return refused(DCTX_ERR_NOMEM, ret_scope);
     if (name != NULL || __builtin_expect(thread->top == thread->limit, 0) ||
         __builtin_expect(snapshot->registry != dctx_hot_.registry, 0) ||
-        __builtin_expect(is_last_state(thread), 0)) {
+        __builtin_expect(thread->state == thread->state_limit, 0)) {
         dctx_error_t error = prepare_attach(thread, snapshot->registry, name);
         if (error != DCTX_OK)
             return refused(error, ret_scope);
@@ -182,6 +171,17 @@ dctx_error_t dctx_attach_scope(const dctx_snapshot_t *snapshot, const char *name
         dctx_thread_state_(thread)->kept = (dctx_kept_t){{NULL, NULL}, NULL};
     open_frame(thread, size, DCTX_FRAME_ATTACH, ret_scope);
     return DCTX_OK;
+}
+
+dctx_error_t dctx_attach_scope(const dctx_snapshot_t *snapshot, const char *name,
+                               dctx_scope_t *ret_scope)
+{
+    return attach(snapshot, name, ret_scope);
+}
+
+dctx_error_t dctx_attach(const dctx_snapshot_t *snapshot, dctx_scope_t *ret_scope)
+{
+    return attach(snapshot, NULL, ret_scope);
 }
 
 /* ---- closing -----------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ static inline bool pop_quickly(dctx_thread_t *thread)
         if (((uintptr_t)state->kept.chain | (uintptr_t)state->kept.cached[0] |
              (uintptr_t)state->kept.cached[1]) != 0)
             return false;
-        state->kept = frame->kept;
+        dctx_kept_move_(&state->kept, &thread->top->kept);
         thread->name_count--;
     } else if (frame->flags == DCTX_FRAME_ATTACH && state->pristine) {
         dctx_snapshot_t *attached = dctx_thread_leave_(thread);

@@ -14,9 +14,7 @@ dctx_snapshot_t *dctx_snapshot_new_(dctx_registry_t *registry)
         (void)dctx_fail_(DCTX_ERR_NOMEM, "no memory for a snapshot");
         return NULL;
     }
-    *snapshot = (dctx_snapshot_t){.registry = registry, .table = {DCTX_NO_TABLE, DCTX_NO_TABLE}};
-    dctx_refcount_init(&snapshot->refs, 1);
-    dctx_registry_ref_(registry);
+    dctx_snapshot_init_(snapshot, registry);
     return snapshot;
 }
 
@@ -33,7 +31,10 @@ static dctx_registry_t *take_apart(dctx_snapshot_t *snapshot, dctx_grave_t *grav
         dctx_snapshot_drop_(snapshot->broadcast, grave);
     if (snapshot->companion != NULL)
         snapshot->companion->destroy(snapshot->companion);
-    dctx_release_(snapshot);
+    if (snapshot->home != NULL)
+        dctx_owner_drop_(snapshot->home, 1, grave);
+    else
+        dctx_release_(snapshot);
     return registry;
 }
 

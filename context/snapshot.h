@@ -23,6 +23,7 @@ typedef struct dctx_wire {
 struct dctx_snapshot {
     dctx_refcount_t refs;
     dctx_registry_t *registry;
+    dctx_owner_t *home;              /* in whose memory it lies, with a reference; NULL: its own */
     dctx_table_t *table[DCTX_KINDS]; /* DCTX_NO_TABLE if no value of that kind is set */
     dctx_chain_t *chain;             /* NULL: the empty one */
     dctx_stamp_t *extras;            /* the entries passing through; NULL if there are none */
@@ -36,7 +37,15 @@ struct dctx_snapshot {
 /* Frees it with all older ones. NULL is fine. */
 void dctx_wire_free_(dctx_wire_t *wire);
 
-/* An empty one, with one reference on it and one on the registry. NULL: no memory. */
+/* Makes memory an empty one, with one reference on it and one on the registry. */
+static inline void dctx_snapshot_init_(dctx_snapshot_t *snapshot, dctx_registry_t *registry)
+{
+    *snapshot = (dctx_snapshot_t){.registry = registry, .table = {DCTX_NO_TABLE, DCTX_NO_TABLE}};
+    dctx_refcount_init(&snapshot->refs, 1);
+    dctx_registry_ref_(registry);
+}
+
+/* The same in memory of its own. NULL: no memory. */
 dctx_snapshot_t *dctx_snapshot_new_(dctx_registry_t *registry);
 
 /* Frees one whose last reference was dropped. Runs user code. */

@@ -238,6 +238,7 @@ dctx_error_t dctx_thread_grow_states_(dctx_thread_t *thread)
     dctx_release_(thread->states);
     thread->states = states;
     thread->state = &states[at];
+    thread->state_limit = &states[capacity - 1];
     thread->state_capacity = capacity;
     return DCTX_OK;
 }

@@ -43,6 +43,18 @@ typedef struct dctx_kept {
     dctx_chain_t *chain;        /* the whole chain, if scopes here have names; with a reference */
 } dctx_kept_t;
 
+/* Field by field: what is stored in pieces and loaded whole, or the other way round, has to wait for
+ * the cache. */
+static inline void dctx_kept_move_(dctx_kept_t *dst, dctx_kept_t *src)
+{
+    dst->cached[0] = src->cached[0];
+    dst->cached[1] = src->cached[1];
+    dst->chain = src->chain;
+    src->cached[0] = NULL;
+    src->cached[1] = NULL;
+    src->chain = NULL;
+}
+
 /*
  * What attaching replaces and detaching brings back; with dctx_hot_, which has the present one's registry and tables.
  *
@@ -102,8 +114,10 @@ typedef struct dctx_thread {
     /* frames[depth], and the last that can be opened without asking whether it is too deep or there is no memory. */
     dctx_frame_t *top;
     dctx_frame_t *limit;
-    uint64_t serial;     /* the last one given; unique in the process, so a token means one frame */
-    dctx_state_t *state; /* the present one; they lie one behind the other from states[] on */
+    uint64_t serial; /* the last one given; unique in the process, so a token means one frame */
+    /* The present one, and the last there is memory for; they lie one behind the other. */
+    dctx_state_t *state;
+    dctx_state_t *state_limit;
     dctx_bytes_t *names; /* of the frames that have one, bottom first; behind frames[] */
     uint32_t name_count;
     uint32_t undo_count;

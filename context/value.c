@@ -110,18 +110,18 @@ dctx_error_t dctx_value_new_(const dctx_key_t *key, const void *value, dctx_valu
 /* ---- the grave ---------------------------------------------------------------------------------
  */
 
-static void bury(dctx_owner_t *owner)
+static inline void bury_lone(dctx_lone_t *lone)
 {
-    if (!owner->stamp) {
-        dctx_lone_t *lone = (dctx_lone_t *)owner;
-        if (lone->value.size == 0 && lone->value.wire.entry != NULL)
-            dctx_release_(lone->value.wire.entry);
-        if (lone->value.key->type->destroy != NULL)
-            dctx_type_destroy_(lone->value.key->type, lone->data);
-        dctx_release_(lone);
-        return;
-    }
-    dctx_stamp_t *stamp = (dctx_stamp_t *)owner;
+    if (lone->value.size == 0 && lone->value.wire.entry != NULL)
+        dctx_release_(lone->value.wire.entry);
+    if (lone->value.key->type->destroy != NULL)
+        dctx_type_destroy_(lone->value.key->type, lone->data);
+    dctx_release_(lone);
+}
+
+static void bury_stamp(dctx_stamp_t *stamp)
+{
+    const dctx_owner_t *owner = &stamp->owner;
     for (uint32_t i = 0; i < owner->count; i++) {
         void *data = (void *)(uintptr_t)stamp->values[i].data;
         if (data == NULL || data == DCTX_VALUE_BAD)
@@ -137,7 +137,10 @@ void dctx_grave_empty_slow_(dctx_grave_t *grave)
     while (grave->first != NULL) {
         dctx_owner_t *owner = grave->first;
         grave->first = owner->next;
-        bury(owner);
+        if (owner->stamp)
+            bury_stamp((dctx_stamp_t *)owner);
+        else
+            bury_lone((dctx_lone_t *)owner);
     }
 }
 

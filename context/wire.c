@@ -255,7 +255,9 @@ dctx_error_t dctx_snapshot_encode(const dctx_snapshot_t *snapshot, dctx_bytes_t 
 
 /* Below this many entries all the stamp's parts are made for all of them, which is cheaper than
  * counting. */
-#define FEW_ENTRIES 64
+#define FEW_ENTRIES    64
+
+#define SNAPSHOT_ALIGN 16
 
 typedef struct decoding {
     dctx_registry_t *registry;
@@ -267,57 +269,35 @@ typedef struct decoding {
     bool sorted; /* the extras, so far */
 } decoding_t;
 
-/* As memcmp(), for names: never empty, mostly short, and a call costs more than the comparison. */
-static inline bool same_bytes(const char *a, const char *b, size_t size)
+/* Takes the next entry if it is of the key that comes next, as it mostly is. */
+static inline const dctx_key_t *take_expected(decoding_t *decoding, dctx_envelope_t *envelope,
+                                              dctx_envelope_entry_t *ret_entry)
 {
-    uint64_t x, y;
-    if (size < 8) {
-        if (size < 4)
-            return a[0] == b[0] && a[size / 2] == b[size / 2] && a[size - 1] == b[size - 1];
-        uint32_t head[2], tail[2];
-        memcpy(&head[0], a, 4);
-        memcpy(&head[1], b, 4);
-        memcpy(&tail[0], a + size - 4, 4);
-        memcpy(&tail[1], b + size - 4, 4);
-        return ((head[0] ^ head[1]) | (tail[0] ^ tail[1])) == 0;
-    }
-    for (size_t i = 0; i < size - 8; i += 8) {
-        memcpy(&x, a + i, 8);
-        memcpy(&y, b + i, 8);
-        if (x != y)
-            return false;
-    }
-    memcpy(&x, a + size - 8, 8);
-    memcpy(&y, b + size - 8, 8);
-    return x == y;
+    if (decoding->next >= decoding->registry->kind_count[DCTX_KIND_BROADCAST])
+        return NULL;
+    const dctx_key_t *key = decoding->registry->keys[decoding->next];
+    if (!dctx_envelope_next_is_(envelope, key->prefix, key->prefix_size, ret_entry))
+        return NULL;
+    decoding->next = key->next;
+    return key;
 }
 
 /* The broadcast key that the entry is for, or NULL. */
 static const dctx_key_t *find_key(decoding_t *decoding, const dctx_envelope_entry_t *entry)
 {
     const dctx_registry_t *registry = decoding->registry;
-    uint32_t next = decoding->next;
-    const dctx_key_t *key = NULL;
-    if (next < registry->kind_count[DCTX_KIND_BROADCAST]) {
-        key = registry->keys[next];
-        if (key->name_size == entry->name_size &&
-            same_bytes(key->name, entry->name, entry->name_size)) {
-            decoding->next = next + 1;
-            return key;
-        }
-    }
-    key = dctx_registry_lookup_(registry, entry->name, entry->name_size);
+    const dctx_key_t *key = dctx_registry_lookup_(registry, entry->name, entry->name_size);
     if (key == NULL || key->kind != DCTX_KIND_BROADCAST)
         return NULL;
-    decoding->next = key->index + 1;
+    decoding->next = key->next;
     return key;
 }
 
-static dctx_error_t twice(const dctx_envelope_entry_t *entry)
+static dctx_error_t twice(const char *name, size_t size)
 {
     char shown[DCTX_NAME_SHOWN_SIZE];
     return dctx_fail_(DCTX_ERR_MALFORMED, "key '%s' stands twice",
-                      dctx_name_show_(entry->name, entry->name_size, shown));
+                      dctx_name_show_(name, size, shown));
 }
 
 static dctx_error_t take_value(decoding_t *decoding, const dctx_key_t *key,
@@ -330,7 +310,7 @@ static dctx_error_t take_value(decoding_t *decoding, const dctx_key_t *key,
         dctx_table_blank_(decoding->table);
     }
     if (decoding->table->slots[key->index] != NULL)
-        return twice(entry);
+        return twice(key->name, key->name_size);
     dctx_stamp_t *stamp = decoding->stamp;
     dctx_value_t *value = &stamp->values[stamp->owner.count++];
     value->owner = &stamp->owner;
@@ -356,7 +336,7 @@ static dctx_error_t take_extra(decoding_t *decoding, const dctx_envelope_entry_t
         int order = dctx_fold_compare_(decoding->last_extra.data, decoding->last_extra.size,
                                        entry->name, entry->name_size);
         if (order == 0)
-            return twice(entry);
+            return twice(entry->name, entry->name_size);
         decoding->sorted = order < 0;
     }
     decoding->last_extra = (dctx_bytes_t){entry->name, entry->name_size};
@@ -371,7 +351,7 @@ static size_t count_known(decoding_t *decoding, dctx_envelope_t envelope)
     size_t known = 0;
     while (dctx_envelope_next_(&envelope, &entry) == DCTX_OK)
         known += find_key(decoding, &entry) != NULL;
-    decoding->next = 0;
+    decoding->next = decoding->registry->first_user;
     return known;
 }
 
@@ -386,16 +366,21 @@ static dctx_error_t decode_entries(decoding_t *decoding, dctx_envelope_t *envelo
         known = count_known(decoding, *envelope);
         unknown = count - known;
     }
-    decoding->stamp = dctx_stamp_new_(known, unknown, size);
+    /* The snapshot lies behind the bytes: one allocation less. */
+    decoding->stamp =
+        dctx_stamp_new_(known, unknown, size + SNAPSHOT_ALIGN + sizeof(dctx_snapshot_t));
     if (decoding->stamp == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a stamp of %zu bytes", size);
     dctx_error_t error = DCTX_OK;
     for (size_t i = 0; i < count && error == DCTX_OK; i++) {
         dctx_envelope_entry_t entry;
-        error = dctx_envelope_next_(envelope, &entry);
-        if (error != DCTX_OK)
-            break;
-        const dctx_key_t *key = find_key(decoding, &entry);
+        const dctx_key_t *key = take_expected(decoding, envelope, &entry);
+        if (key == NULL) {
+            error = dctx_envelope_next_(envelope, &entry);
+            if (error != DCTX_OK)
+                break;
+            key = find_key(decoding, &entry);
+        }
         error = key != NULL ? take_value(decoding, key, &entry) : take_extra(decoding, &entry);
     }
     if (error == DCTX_OK)
@@ -406,6 +391,18 @@ static dctx_error_t decode_entries(decoding_t *decoding, dctx_envelope_t *envelo
     if (!decoding->sorted && !dctx_stamp_sort_(decoding->stamp))
         return dctx_fail_(DCTX_ERR_MALFORMED, "a key stands twice");
     return DCTX_OK;
+}
+
+static dctx_snapshot_t *place_snapshot(dctx_registry_t *registry, dctx_stamp_t *stamp, size_t size)
+{
+    if (stamp == NULL)
+        return dctx_snapshot_new_(registry);
+    uintptr_t at = (uintptr_t)(stamp->bytes + size);
+    dctx_snapshot_t *snapshot =
+        (dctx_snapshot_t *)((at + SNAPSHOT_ALIGN - 1) / SNAPSHOT_ALIGN * SNAPSHOT_ALIGN);
+    dctx_snapshot_init_(snapshot, registry);
+    snapshot->home = &stamp->owner;
+    return snapshot;
 }
 
 static dctx_error_t decode(dctx_registry_t *registry, const void *data, size_t size,
@@ -420,7 +417,7 @@ static dctx_error_t decode(dctx_registry_t *registry, const void *data, size_t s
         error = dctx_chain_from_envelope_(&envelope, &chain);
     if (error != DCTX_OK)
         return error;
-    dctx_snapshot_t *snapshot = dctx_snapshot_new_(registry);
+    dctx_snapshot_t *snapshot = place_snapshot(registry, decoding->stamp, size);
     if (snapshot == NULL) {
         dctx_chain_unref_(chain);
         return DCTX_ERR_NOMEM;
@@ -454,7 +451,12 @@ dctx_error_t dctx_snapshot_decode(dctx_registry_t *registry, const void *data, s
     if (data == NULL)
         return dctx_fail_(DCTX_ERR_MALFORMED, "no bytes (NULL)");
     decoding_t decoding = {
-        .registry = registry, .data = data, .table = DCTX_NO_TABLE, .sorted = true};
+        .registry = registry,
+        .data = data,
+        .next = registry->first_user,
+        .table = DCTX_NO_TABLE,
+        .sorted = true,
+    };
     dctx_snapshot_t *snapshot = NULL;
     dctx_error_t error = decode(registry, data, size, &decoding, &snapshot);
     dctx_stamp_t *stamp = decoding.stamp;
@@ -467,8 +469,8 @@ dctx_error_t dctx_snapshot_decode(dctx_registry_t *registry, const void *data, s
         return error;
     }
     if (stamp != NULL) {
-        /* A reference for each value, and one for the extras. */
-        dctx_refcount_init(&stamp->owner.refs, stamp->owner.count + (stamp->extra_count > 0));
+        /* A reference for each value, one for the extras, and one for the snapshot. */
+        dctx_refcount_init(&stamp->owner.refs, stamp->owner.count + (stamp->extra_count > 0) + 1);
         snapshot->table[DCTX_KIND_BROADCAST] = decoding.table;
         snapshot->extras = stamp->extra_count > 0 ? stamp : NULL;
     }
