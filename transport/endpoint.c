@@ -16,6 +16,9 @@
 #define IPC_PREFIX         "ipc://"
 #define CONNECT_TIMEOUT_MS 5000
 #define HANDSHAKE_LIMIT_MS 5000
+#define KEEPALIVE_IDLE_S   30
+#define KEEPALIVE_EVERY_S  10
+#define KEEPALIVE_TRIES    3
 /* Never, to all intents: whoever dials makes a new socket. Not -1: then ZeroMQ would drop what a
  * connection that ended had brought and nobody had read. */
 #define RECONNECT_MS  3600000
@@ -41,6 +44,11 @@ dctx_error_t dctx_socket_open_(int type, const dctx_socket_options_t *options, v
               set_int(socket, ZMQ_LINGER, 0) && set_int(socket, ZMQ_RECONNECT_IVL, RECONNECT_MS) &&
               set_int(socket, ZMQ_CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS) &&
               set_int(socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_LIMIT_MS) &&
+              /* A machine that vanished without a word leaves no connection behind for ever. */
+              set_int(socket, ZMQ_TCP_KEEPALIVE, 1) &&
+              set_int(socket, ZMQ_TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S) &&
+              set_int(socket, ZMQ_TCP_KEEPALIVE_INTVL, KEEPALIVE_EVERY_S) &&
+              set_int(socket, ZMQ_TCP_KEEPALIVE_CNT, KEEPALIVE_TRIES) &&
               zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &options->message_bytes,
                              sizeof(options->message_bytes)) == 0 &&
               (type != ZMQ_ROUTER || set_int(socket, ZMQ_ROUTER_MANDATORY, 1));

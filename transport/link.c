@@ -105,7 +105,8 @@ dctx_error_t dctx_link_new(const dctx_link_options_t *options, dctx_link_t **ret
     if (link == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for link %s", options->node);
     fill_in(link, options);
-    link->peers_end = &link->peers;
+    TAILQ_INIT(&link->peers);
+    TAILQ_INIT(&link->dialled);
     link->losses_end = &link->losses;
     link->due = INT64_MAX;
     link->incarnation = random_number(link);
@@ -130,8 +131,8 @@ void dctx_link_destroy(dctx_link_t **link_p)
     if (link == NULL)
         return;
     dctx_link_forget_delivery_(link);
-    while (link->peers != NULL)
-        dctx_link_let_go_(link, link->peers);
+    while (!TAILQ_EMPTY(&link->peers))
+        dctx_link_let_go_(link, TAILQ_FIRST(&link->peers));
     link->options.on_peer = NULL;
     link->options.on_undelivered = NULL;
     dctx_link_settle_(link);
@@ -200,8 +201,7 @@ dctx_error_t dctx_link_connect(dctx_link_t *link, const char *peer_name, const c
         return error;
     }
     link->now = dctx_link_clock_(link);
-    dctx_release_(peer->endpoint);
-    peer->endpoint = copy;
+    dctx_link_set_endpoint_(link, peer, copy);
     if (peer->out != NULL)
         dctx_link_part_(link, peer->out, "dialled elsewhere");
     dctx_link_begin_(link, peer, connection);
@@ -273,8 +273,13 @@ static size_t add_item(void *socket, zmq_pollitem_t *items, size_t capacity, siz
 
 size_t dctx_link_poll_items(dctx_link_t *link, zmq_pollitem_t *ret_items, size_t capacity)
 {
-    size_t count = add_item(link->router, ret_items, capacity, 0);
-    for (const dctx_peer_t *peer = link->peers; peer != NULL; peer = peer->next) {
+    size_t count = 0;
+    /* Each item costs the caller two system calls a poll; and nothing comes to a ROUTER that is not bound. */
+    if (link->listeners != NULL)
+        count = add_item(link->router, ret_items, capacity, count);
+    const dctx_peer_t *peer;
+    TAILQ_FOREACH(peer, &link->dialled, dialled)
+    {
         if (peer->out == NULL)
             continue;
         count = add_item(peer->out->socket, ret_items, capacity, count);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "link_fixture.h"
+#include "link_state.h"
 
 static bool is_up(node_t *const *nodes, const void *peer)
 {
@@ -467,6 +468,38 @@ Test(hostile, a_peer_that_never_reads_is_not_stored_for, .init = fixture_init)
     close_node(&node, &fake);
 }
 
+static bool heard_from_other(const node_t *node)
+{
+    for (size_t i = 0; i < node->told_count; i++)
+        if (node->told[i].what == TOLD_MESSAGE && strcmp(node->told[i].peer, "other") == 0)
+            return true;
+    return false;
+}
+
+Test(hostile, a_flood_from_one_does_not_silence_another, .init = fixture_init)
+{
+    node_t node = {.link = NULL}, other = {.link = NULL};
+    node_t *nodes[] = {&node, &other, NULL};
+    fake_t fake;
+    open_node(&node, &fake, NULL);
+    node_open(&other, "other", "tcp://127.0.0.1:*", NULL);
+    cr_assert_eq(dctx_link_connect(node.link, "other", other.endpoint), DCTX_OK);
+    cr_assert(run_until(nodes, is_up, "other"));
+    for (uint64_t i = 1; i <= 500; i++)
+        fake_tell(&fake, i, "flood");
+    cr_assert_eq(tell(&other, "back", "a", "a word", NULL), DCTX_OK);
+    (void)dctx_link_process(other.link, 0);
+    zmq_pollitem_t items[3];
+    cr_assert_eq(dctx_link_poll_items(node.link, items, 3), 3);
+    cr_assert_eq(zmq_poll(items, 1, 5000), 1, "the ROUTER");
+    cr_assert_eq(zmq_poll(items + 1, 1, 5000), 1, "the DEALER");
+    (void)dctx_link_process(node.link, 1);
+    (void)dctx_link_process(node.link, 1);
+    cr_assert(heard_from_other(&node));
+    node_close(&other);
+    close_node(&node, &fake);
+}
+
 static bool none_up(node_t *const *nodes, const void *arg)
 {
     (void)arg;
@@ -504,6 +537,22 @@ Test(hostile, those_who_only_say_hello_are_let_go, .init = fixture_init)
         fake_close(&fakes[i]);
     }
     node_close(&node);
+}
+
+Test(hostile, there_are_not_too_many_inbound_peers, .init = fixture_init)
+{
+    node_t node = {.link = NULL};
+    fake_t fake, late;
+    open_node(&node, &fake, NULL);
+    node.link->inbound = 4096; /* as if there were so many */
+    fake_dial(&late, node.endpoint);
+    fake_hello(&late, "late", 7, NULL, 10);
+    expect_kind(&late, &node, DCTX_KIND_REFUSED);
+    node.link->inbound = 1;
+    fake_hello(&late, "late", 7, NULL, 10);
+    expect_kind(&late, &node, DCTX_KIND_WELCOME);
+    fake_close(&late);
+    close_node(&node, &fake);
 }
 
 /* ---- a listener that does not keep the protocol ------------------------------------------------ */

@@ -10,6 +10,7 @@
 #define BLOCKED_EVERY  (10 * DCTX_LINK_NS_PER_MS)
 #define HELLO_LIMIT    512
 #define GOODBYE_LINGER 500
+#define MANY_PEERS     64
 
 /* ---- the list of peers -------------------------------------------------------------------------
  */
@@ -20,29 +21,15 @@ dctx_peer_t *dctx_link_find_(const dctx_link_t *link, const char *name)
     return entry != NULL ? (dctx_peer_t *)((char *)entry - offsetof(dctx_peer_t, entry)) : NULL;
 }
 
-static void list(dctx_link_t *link, dctx_peer_t *peer)
+void dctx_link_set_endpoint_(dctx_link_t *link, dctx_peer_t *peer, char *endpoint)
 {
-    peer->next = NULL;
-    peer->prev = link->peers_end;
-    *link->peers_end = peer;
-    link->peers_end = &peer->next;
-    link->peers_changed++;
-}
-
-static void unlist(dctx_link_t *link, dctx_peer_t *peer)
-{
-    *peer->prev = peer->next;
-    if (peer->next != NULL)
-        peer->next->prev = peer->prev;
-    else
-        link->peers_end = peer->prev;
-    link->peers_changed++;
-}
-
-void dctx_link_move_last_(dctx_link_t *link, dctx_peer_t *peer)
-{
-    unlist(link, peer);
-    list(link, peer);
+    if (peer->endpoint == NULL && endpoint != NULL)
+        TAILQ_INSERT_TAIL(&link->dialled, peer, dialled);
+    else if (peer->endpoint != NULL && endpoint == NULL)
+        TAILQ_REMOVE(&link->dialled, peer, dialled);
+    dctx_release_(peer->endpoint);
+    peer->endpoint = endpoint;
+    link->dialled_changed++;
 }
 
 dctx_error_t dctx_link_obtain_(dctx_link_t *link, const char *name, dctx_peer_t **ret_peer)
@@ -54,7 +41,7 @@ dctx_error_t dctx_link_obtain_(dctx_link_t *link, const char *name, dctx_peer_t 
             return error;
         peer->backoff = BACKOFF_FIRST;
         peer->listed = true;
-        list(link, peer);
+        TAILQ_INSERT_TAIL(&link->peers, peer, all);
         dctx_lookup_insert_(&link->by_name, &peer->entry, peer->name, strlen(peer->name));
     }
     *ret_peer = peer;
@@ -66,7 +53,7 @@ void dctx_link_unlist_if_idle_(dctx_link_t *link, dctx_peer_t *peer)
     if (!peer->listed || peer->endpoint != NULL || peer->out != NULL || peer->in != NULL)
         return;
     peer->listed = false;
-    unlist(link, peer);
+    TAILQ_REMOVE(&link->peers, peer, all);
     dctx_lookup_remove_(&link->by_name, &peer->entry);
     if (peer->held.first != NULL) {
         peer->loss = (dctx_loss_t){.peer = peer, .held = peer->held, .reason = ""};
@@ -214,7 +201,7 @@ void dctx_link_begin_(dctx_link_t *link, dctx_peer_t *peer, dctx_connection_t *c
     connection->began = link->now;
     peer->pins++;
     peer->out = connection;
-    link->peers_changed++;
+    link->dialled_changed++;
     dctx_link_say_hello_(link, connection);
 }
 
@@ -283,7 +270,7 @@ void dctx_link_lose_(dctx_link_t *link, dctx_connection_t *connection, const cha
     connection->state = DCTX_CONNECTION_LOST;
     dctx_connection_close_(connection, linger_ms);
     dctx_peer_choose_(peer);
-    link->peers_changed++;
+    link->dialled_changed++;
     *link->losses_end = &connection->loss;
     link->losses_end = &connection->loss.next;
     dctx_link_unlist_if_idle_(link, peer);
@@ -298,8 +285,7 @@ void dctx_link_part_(dctx_link_t *link, dctx_connection_t *connection, const cha
 void dctx_link_let_go_(dctx_link_t *link, dctx_peer_t *peer)
 {
     dctx_connection_t *connections[2] = {peer->out, peer->in};
-    dctx_release_(peer->endpoint);
-    peer->endpoint = NULL;
+    dctx_link_set_endpoint_(link, peer, NULL);
     peer->pins++; /* losing the last connection may unlist it */
     for (int i = 0; i < 2; i++) {
         if (connections[i] != NULL)
@@ -457,10 +443,10 @@ static void run_timer(dctx_link_t *link, dctx_connection_t *connection, bool dra
 
 void dctx_link_run_timers_(dctx_link_t *link)
 {
-    dctx_peer_t *next;
     link->due = INT64_MAX;
-    for (dctx_peer_t *peer = link->peers; peer != NULL; peer = next) {
-        next = peer->next; /* losing its last connection takes the peer out of the list, no other */
+    dctx_peer_t *next;
+    for (dctx_peer_t *peer = TAILQ_FIRST(&link->peers); peer != NULL; peer = next) {
+        next = TAILQ_NEXT(peer, all); /* losing its last connection takes this one out, no other */
         peer->pins++;
         if (peer->out != NULL)
             run_timer(link, peer->out, peer->out->drained);
@@ -470,4 +456,8 @@ void dctx_link_run_timers_(dctx_link_t *link)
             run_timer(link, peer->in, link->router_drained);
         peer->pins--;
     }
+    /* Each peer has its own times. To walk all of many for each of them would be quadratic. */
+    int64_t soonest = link->now + link->heartbeat / MANY_PEERS;
+    if (link->by_name.count > MANY_PEERS && link->due < soonest)
+        link->due = soonest;
 }

@@ -9,6 +9,7 @@
 /* Inbound connections at most; a stranger past it is refused. Those that fall silent make room. */
 #define INBOUND_MAX 4096
 #define ID_MAX      255
+#define LOOK_EVERY  (5 * DCTX_LINK_NS_PER_MS)
 
 /* ---- messages ----------------------------------------------------------------------------------
  */
@@ -121,8 +122,6 @@ static void admit(dctx_link_t *link, const void *id, size_t id_size, dctx_bytes_
         dctx_connection_free_(connection);
         return;
     }
-    if (peer->in != NULL) /* cannot be: callbacks make no inbound connections */
-        dctx_link_lose_(link, peer->in, "it connected anew", 0);
     connection->peer = peer;
     connection->incarnation = hello.incarnation;
     peer->in = connection;
@@ -417,54 +416,79 @@ static bool read_dealer(dctx_link_t *link, dctx_connection_t *connection, size_t
 static bool read_dealers(dctx_link_t *link, size_t *budget)
 {
     bool any = false;
-    uint64_t unchanged = link->peers_changed;
-    for (dctx_peer_t *peer = link->peers; peer != NULL; peer = peer->next) {
+    uint64_t unchanged = link->dialled_changed;
+    dctx_peer_t *peer;
+    TAILQ_FOREACH(peer, &link->dialled, dialled)
+    {
         if (peer->out == NULL || peer->out->drained)
             continue;
         any |= read_dealer(link, peer->out, budget);
         /* A callback may have taken this very peer away: begin again, those drained are passed
          * over. */
-        if (link->peers_changed != unchanged)
+        if (link->dialled_changed != unchanged)
             return true;
         if (*budget == 0) {
-            dctx_link_move_last_(link, peer);
+            TAILQ_REMOVE(&link->dialled, peer, dialled);
+            TAILQ_INSERT_TAIL(&link->dialled, peer, dialled);
             return true;
         }
     }
     return any;
 }
 
-static void begin_round(dctx_link_t *link)
+/* A frame from the ROUTER and one from each DEALER in turn. Where the budget ends, the next call goes on with
+ * the others, so that a flood on one socket does not silence the rest. */
+static void read_all(dctx_link_t *link, size_t *budget)
 {
-    link->router_drained = false;
-    for (dctx_peer_t *peer = link->peers; peer != NULL; peer = peer->next) {
-        if (peer->out == NULL)
-            continue;
-        peer->out->drained = false;
-        if (dctx_monitor_tells_end_(peer->out->monitor))
-            peer->out->ended = true;
+    bool any = true;
+    while (any && *budget > 0) {
+        any = link->dealers_turn;
+        if (!link->dealers_turn) {
+            link->dealers_turn = true;
+            any = !link->router_drained && read_router(link, budget);
+            if (*budget == 0)
+                break;
+        }
+        any |= read_dealers(link, budget);
+        link->dealers_turn = *budget == 0;
     }
+}
+
+/* True if a connection has ended. Each is then to be read once more, because what the peer sent last may have
+ * come since it was drained. */
+static bool look_for_ends(dctx_link_t *link)
+{
+    bool any = false;
+    link->looked = link->now;
+    dctx_peer_t *peer;
+    TAILQ_FOREACH(peer, &link->dialled, dialled)
+    {
+        if (peer->out == NULL || !dctx_monitor_tells_end_(peer->out->monitor))
+            continue;
+        peer->out->ended = true;
+        peer->out->drained = false;
+        any = true;
+    }
+    return any;
 }
 
 bool dctx_link_receive_(dctx_link_t *link, size_t most)
 {
     size_t budget = most;
-    bool any = true;
-    begin_round(link);
+    /* Nothing comes to a ROUTER that is not bound. */
+    link->router_drained = link->listeners == NULL;
+    dctx_peer_t *peer;
+    TAILQ_FOREACH(peer, &link->dialled, dialled)
+    {
+        if (peer->out != NULL)
+            peer->out->drained = false;
+    }
     if (link->delivery.active)
         deliver(link, &budget);
-    /* A frame from the ROUTER and one from each DEALER in turn. Where the budget ends, the next
-     * call goes on with the others, so that a flood on one socket does not silence the rest. */
-    while (any && budget > 0) {
-        any = link->dealers_turn;
-        if (!link->dealers_turn) {
-            link->dealers_turn = true;
-            any = !link->router_drained && read_router(link, &budget);
-            if (budget == 0)
-                break;
-        }
-        any |= read_dealers(link, &budget);
-        link->dealers_turn = budget == 0;
-    }
+    read_all(link, &budget);
+    /* To look at a monitor costs as much as to read a frame. When nothing was read it may be what woke the
+     * caller; else it can wait. */
+    if ((budget == most || link->now - link->looked >= LOOK_EVERY) && look_for_ends(link))
+        read_all(link, &budget);
     return budget == 0;
 }

@@ -50,9 +50,11 @@ struct dctx_link {
 
     dctx_lookup_t by_name;
     dctx_lookup_t by_id;
-    dctx_peer_t *peers; /* all that are listed */
-    dctx_peer_t **peers_end;
-    uint64_t peers_changed; /* counts changes of that list, for those that walk it */
+    /* All that are listed; and those that are dialled, apart, because each round of work walks them. */
+    TAILQ_HEAD(, dctx_peer) peers;
+    TAILQ_HEAD(, dctx_peer) dialled;
+    uint64_t
+        dialled_changed; /* counts changes of the second and of its connections, for those that walk it */
     size_t inbound;
 
     dctx_connection_t *dirty;
@@ -65,8 +67,9 @@ struct dctx_link {
     bool dealers_turn; /* to be read before the ROUTER */
     dctx_delivery_t delivery;
 
-    int64_t now; /* when process, or a function that needs the time, began */
-    int64_t due; /* no timer fires before; may be too early, never too late */
+    int64_t now;    /* when process, or a function that needs the time, began */
+    int64_t looked; /* when the monitors were looked at last */
+    int64_t due;    /* no timer fires before; may be too early, never too late */
     dctx_link_counters_t counters;
 };
 
@@ -91,8 +94,8 @@ dctx_error_t dctx_link_obtain_(dctx_link_t *link, const char *name, dctx_peer_t 
 /* Takes a peer that has no connection and is not dialled out of the list. */
 void dctx_link_unlist_if_idle_(dctx_link_t *link, dctx_peer_t *peer);
 
-/* The others come before it from now on. */
-void dctx_link_move_last_(dctx_link_t *link, dctx_peer_t *peer);
+/* Dialled from now on: by this endpoint, which it takes over. */
+void dctx_link_set_endpoint_(dctx_link_t *link, dctx_peer_t *peer, char *endpoint);
 
 /* Makes a dialled connection the peer's, and says HELLO. */
 void dctx_link_begin_(dctx_link_t *link, dctx_peer_t *peer, dctx_connection_t *connection);

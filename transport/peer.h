@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "connection.h"
 #include "hello.h"
@@ -15,9 +16,9 @@
 
 typedef struct dctx_peer {
     dctx_lookup_entry_t entry; /* by name */
-    struct dctx_peer *next;    /* in the link's list */
-    struct dctx_peer **prev;
-    char *endpoint; /* to dial; NULL: not dialled */
+    TAILQ_ENTRY(dctx_peer) all;
+    TAILQ_ENTRY(dctx_peer) dialled; /* in that list while there is an endpoint */
+    char *endpoint;                 /* to dial; NULL: not dialled */
     dctx_connection_t *out;
     dctx_connection_t *in;
     /* Which of the two messages go through: the one that came up first, for as long as it is up, so
