@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "message.h"
 #include "system.h"
 
 _Thread_local dctx_runner_t *dctx_runner_here;
@@ -50,6 +51,8 @@ void dctx_runner_begin(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_
     runner->actor = actor;
     runner->message = message;
     atomic_store_explicit(&runner->context, context, memory_order_relaxed);
+    atomic_store_explicit(&runner->type, message != NULL ? message->type : NULL,
+                          memory_order_relaxed);
     atomic_store_explicit(&runner->prefix, prefix, memory_order_relaxed);
     atomic_store_explicit(&runner->sequence,
                           atomic_load_explicit(&runner->sequence, memory_order_relaxed) + 1,

@@ -32,6 +32,7 @@ typedef struct dctx_runner {
      * `lock`. See dctx_runner_begin() and end(). */
     _Atomic(dctx_actor_t *) busy;             /* whose user code it is in; NULL: in none */
     _Atomic(const dctx_snapshot_t *) context; /* the message's; NULL: the empty one */
+    _Atomic(const dctx_type_t *) type;        /* of the message's value; NULL: none, or encoded */
     _Atomic(const char *) prefix;             /* "actor:" or "remote:"; NULL: no scope of its own */
     _Atomic(uint64_t) sequence;               /* goes up by one with each begin */
     _Atomic(dctx_actor_t *) turn;             /* whose turn it was last */
@@ -41,6 +42,7 @@ typedef struct dctx_runner {
 
     pthread_mutex_t lock;
     bool abandoned; /* under `lock`: the system goes on without this thread */
+    bool passed;    /* by stop, for itself: what the thread had in hand is accounted for */
     uint64_t seen;  /* by stop, for itself: a sequence it saw, and when */
     int64_t seen_at;
 } dctx_runner_t;

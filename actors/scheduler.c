@@ -36,24 +36,48 @@ void dctx_scheduler_finish(dctx_scheduler_t *scheduler)
 
 /* ---- waking ------------------------------------------------------------------------------------ */
 
-/* Takes a sleeper's bit and wakes it. The one woken begins as one that is looking: we counted it. */
-static void wake_one(dctx_scheduler_t *scheduler)
+static bool has_work(dctx_scheduler_t *scheduler)
 {
-    int none = 0;
-    if (!atomic_compare_exchange_strong(&scheduler->looking, &none, 1))
-        return;
-    uint64_t sleepers = atomic_load(&scheduler->sleepers);
-    while (sleepers != 0) {
+    if (atomic_load(&scheduler->outside) != NULL)
+        return true;
+    for (unsigned i = 0; i < scheduler->worker_count; i++) {
+        dctx_worker_t *worker = &scheduler->workers[i];
+        if (atomic_load(&worker->ring_head) != atomic_load(&worker->ring_tail))
+            return true;
+    }
+    return false;
+}
+
+/* True if there was a sleeper: it is awake now, and counted as looking. */
+static bool wake_sleeper(dctx_scheduler_t *scheduler)
+{
+    uint64_t sleepers;
+    while ((sleepers = atomic_load(&scheduler->sleepers)) != 0) {
         uint64_t bit = sleepers & -sleepers;
         if (atomic_fetch_and(&scheduler->sleepers, ~bit) & bit) {
             dctx_worker_t *worker = &scheduler->workers[__builtin_ctzll(bit)];
             atomic_store_explicit(&worker->wake, 1, memory_order_release);
             dctx_futex_wake_one(&worker->wake);
-            return;
+            return true;
         }
-        sleepers = atomic_load(&scheduler->sleepers);
     }
-    (void)atomic_fetch_sub(&scheduler->looking, 1);
+    return false;
+}
+
+/*
+ * Wakes a sleeper, unless somebody is looking already. Where there is none we have been counted as looking
+ * for a moment ourselves: who made work meanwhile, and saw a worker fall asleep, has left it to us
+ * to wake that one. So we look again until there is no work, or nobody asleep.
+ */
+static void wake_one(dctx_scheduler_t *scheduler)
+{
+    do {
+        int none = 0;
+        if (!atomic_compare_exchange_strong(&scheduler->looking, &none, 1) ||
+            wake_sleeper(scheduler))
+            return;
+    } while (atomic_fetch_sub(&scheduler->looking, 1) == 1 &&
+             atomic_load(&scheduler->sleepers) != 0 && has_work(scheduler));
 }
 
 /* To be called after work was stored, sequentially consistent, where any worker can take it. */
@@ -228,17 +252,6 @@ static bool ring_is_empty(dctx_worker_t *worker)
     return atomic_load(&worker->ring_head) == atomic_load(&worker->ring_tail);
 }
 
-static bool has_work(dctx_scheduler_t *scheduler)
-{
-    if (atomic_load(&scheduler->outside) != NULL)
-        return true;
-    for (unsigned i = 0; i < scheduler->worker_count; i++) {
-        if (!ring_is_empty(&scheduler->workers[i]))
-            return true;
-    }
-    return false;
-}
-
 /* ---- sleeping ---------------------------------------------------------------------------------- */
 
 static int64_t monotonic_ns(void)
@@ -309,9 +322,8 @@ static dctx_actor_t *watch(dctx_scheduler_t *scheduler, dctx_worker_t *worker, b
 static dctx_actor_t *sleep_watching(dctx_scheduler_t *scheduler, dctx_worker_t *worker)
 {
     bool stir = true;
-    dctx_actor_t *actor = NULL;
-    (void)watch(scheduler, worker, &stir);
-    stir = true; /* the first look only sets the marks */
+    dctx_actor_t *actor = watch(scheduler, worker, &stir);
+    stir = true; /* whatever the first look found is what the second is compared with */
     while (actor == NULL && stir && atomic_load(&worker->wake) == 0) {
         dctx_futex_wait(&worker->wake, 0, WATCH_NS);
         if (atomic_load_explicit(&worker->wake, memory_order_acquire) == 0)
@@ -349,10 +361,12 @@ static dctx_actor_t *sleep_well(dctx_scheduler_t *scheduler, dctx_worker_t *work
                 break;
             /* Somebody may have put an actor into its slot, and relied on our watch, while it ended. */
             bool stir = false;
-            (void)watch(scheduler, worker, &stir);
+            actor = watch(scheduler, worker, &stir);
             if (stir)
                 continue;
         }
+        if (actor != NULL)
+            break;
         while (atomic_load_explicit(&worker->wake, memory_order_acquire) == 0)
             dctx_futex_wait(&worker->wake, 0, -1);
         break;

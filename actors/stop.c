@@ -238,7 +238,7 @@ static void clear_mailboxes(dctx_system_t *system, bool first)
                      actor->scope + DCTX_NAME_AT);
             report(system, line);
         }
-        dctx_turn_clear_(system, actor, first && runner != NULL, quietly);
+        dctx_turn_clear_(system, actor, runner, quietly);
     }
 }
 

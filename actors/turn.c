@@ -372,24 +372,30 @@ static void clear_node(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t *
 }
 
 /* The node that a thread which never came back is busy with. It may use it again at any time, so it stays as
- * it is; who asked is told all the same, where that needs only what does not change. */
-static void pass_stuck(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t *node, bool quietly)
+ * it is, and we look at nothing in it that changes. */
+static void pass_stuck(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t *node,
+                       dctx_runner_t *runner, bool quietly)
 {
     bool message = node->kind == DCTX_NODE_MESSAGE;
+    const dctx_type_t *type = atomic_load_explicit(&runner->type, memory_order_relaxed);
     if (message && !quietly)
-        dctx_message_die_(system, dctx_target_name_(actor, node), dctx_message_of(node),
-                          DCTX_ERR_STOPPED);
+        dctx_dead_letter_(system, dctx_target_name_(actor, node), type != NULL ? type->name : "",
+                          DCTX_ERR_STOPPED, dctx_message_of(node)->snapshot,
+                          dctx_message_of(node)->u.request.ask != 0);
     dctx_count_(system, NULL, message ? DCTX_TALLY_DEAD : DCTX_TALLY_CONSUMED);
 }
 
-void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, bool stuck, bool quietly)
+void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, dctx_runner_t *stuck,
+                      bool quietly)
 {
-    bool keep = stuck;
+    bool keep = stuck != NULL && !stuck->passed;
+    if (stuck != NULL)
+        stuck->passed = true;
     if (atomic_load(&actor->life) & DCTX_LIFE_ALIVE) {
         close_life(system, actor, DCTX_ERR_STOPPED);
         if (!actor->internal)
             dctx_count_(system, NULL, DCTX_TALLY_GONE);
-        if (actor->destroy_state != NULL && !stuck)
+        if (actor->destroy_state != NULL && stuck == NULL)
             actor->destroy_state(actor->state);
     }
     while (!(atomic_load(&actor->in.head) & DCTX_MAILBOX_IDLE)) {
@@ -398,7 +404,7 @@ void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, bool stuck, bo
             continue;
         keep = keep && !node->spent;
         if (keep)
-            pass_stuck(system, actor, node, quietly);
+            pass_stuck(system, actor, node, stuck, quietly);
         else if (!node->spent)
             clear_node(system, actor, node, quietly);
         while (dctx_mailbox_advance(&actor->in, &actor->out, node) == DCTX_ADVANCE_BUSY)
@@ -407,7 +413,7 @@ void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, bool stuck, bo
             dispose(system, NULL, node);
         keep = false;
     }
-    if (stuck || !(atomic_fetch_and(&actor->life, ~DCTX_LIFE_DEAD) & DCTX_LIFE_DEAD))
+    if (stuck != NULL || !(atomic_fetch_and(&actor->life, ~DCTX_LIFE_DEAD) & DCTX_LIFE_DEAD))
         return;
     dctx_release_(atomic_exchange(&actor->named, NULL));
 }

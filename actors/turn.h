@@ -20,9 +20,10 @@ dctx_turn_t dctx_turn_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most
 
 /*
  * Ends an actor and clears its mailbox, without running any of its callbacks but destroy_state: for the one
- * who stops the system, when its threads have left. `stuck`: but for one, which is in this actor's turn
- * and was given up; what it has in hand stays as it is. `quietly`: without telling the application.
+ * who stops the system, when its threads have left. `stuck`: but for this one, which is in this actor's
+ * turn and was given up; what it has in hand stays as it is. `quietly`: without telling the application.
  */
-void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, bool stuck, bool quietly);
+void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, dctx_runner_t *stuck,
+                      bool quietly);
 
 #endif
