@@ -41,11 +41,18 @@ static dctx_error_t own_table(dctx_snapshot_t *copy, int kind)
 /* ---- with less ---------------------------------------------------------------------------------
  */
 
-static dctx_error_t filter_values(dctx_snapshot_t *copy, const dctx_snapshot_t *whole,
-                                  dctx_keep_fn keep, void *arg, dctx_grave_t *grave)
+static dctx_error_t copy_once(const dctx_snapshot_t *snapshot, dctx_snapshot_t **copy_p)
+{
+    if (*copy_p == NULL)
+        *copy_p = copy_of(snapshot);
+    return *copy_p != NULL ? DCTX_OK : DCTX_ERR_NOMEM;
+}
+
+static dctx_error_t filter_values(const dctx_snapshot_t *whole, dctx_keep_fn keep, void *arg,
+                                  dctx_grave_t *grave, dctx_snapshot_t **copy_p)
 {
     const dctx_table_t *all = whole->table[DCTX_KIND_BROADCAST];
-    bool owned = false;
+    dctx_table_t *table = NULL;
     for (uint32_t i = 0, left = all->count; left > 0; i++) {
         if (all->slots[i] == NULL)
             continue;
@@ -53,13 +60,14 @@ static dctx_error_t filter_values(dctx_snapshot_t *copy, const dctx_snapshot_t *
         const dctx_key_t *key = all->slots[i]->key;
         if (keep(key, (dctx_bytes_t){key->name, key->name_size}, arg))
             continue;
-        if (!owned) {
-            dctx_error_t error = own_table(copy, DCTX_KIND_BROADCAST);
+        if (table == NULL) {
+            dctx_error_t error = copy_once(whole, copy_p);
+            if (error == DCTX_OK)
+                error = own_table(*copy_p, DCTX_KIND_BROADCAST);
             if (error != DCTX_OK)
                 return error;
-            owned = true;
+            table = (*copy_p)->table[DCTX_KIND_BROADCAST];
         }
-        dctx_table_t *table = copy->table[DCTX_KIND_BROADCAST];
         dctx_value_drop_(table->slots[i], grave);
         table->slots[i] = NULL;
         table->count--;
@@ -67,16 +75,21 @@ static dctx_error_t filter_values(dctx_snapshot_t *copy, const dctx_snapshot_t *
     return DCTX_OK;
 }
 
-static dctx_error_t filter_extras(dctx_snapshot_t *copy, const dctx_stamp_t *all, dctx_keep_fn keep,
-                                  void *arg, dctx_grave_t *grave)
+static size_t extra_bytes(const dctx_stamp_t *stamp)
 {
     size_t bytes = 0;
-    for (uint32_t i = 0; i < all->extra_count; i++)
-        bytes += all->extras[i].size;
-    dctx_stamp_t *kept = dctx_stamp_new_(0, all->extra_count, bytes);
+    for (uint32_t i = 0; i < stamp->extra_count; i++)
+        bytes += stamp->extras[i].size;
+    return bytes;
+}
+
+static dctx_error_t filter_extras(const dctx_snapshot_t *whole, dctx_keep_fn keep, void *arg,
+                                  dctx_grave_t *grave, dctx_snapshot_t **copy_p)
+{
+    const dctx_stamp_t *all = whole->extras;
+    dctx_stamp_t *kept = dctx_stamp_new_(0, all->extra_count, extra_bytes(all));
     if (kept == NULL)
-        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for %zu bytes of entries passing through",
-                          bytes);
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for entries passing through");
     uint32_t used = 0;
     for (uint32_t i = 0; i < all->extra_count; i++) {
         const dctx_extra_t *extra = &all->extras[i];
@@ -87,17 +100,19 @@ static dctx_error_t filter_extras(dctx_snapshot_t *copy, const dctx_stamp_t *all
         kept->extras[kept->extra_count++].offset = used;
         used += extra->size;
     }
-    /* Nothing is counted on the new stamp but the reference it was made with. */
-    dctx_stamp_t *gone = kept;
-    if (kept->extra_count < all->extra_count) {
-        gone = copy->extras;
-        copy->extras = kept;
+    dctx_error_t error = DCTX_OK;
+    if (kept->extra_count < all->extra_count)
+        error = copy_once(whole, copy_p);
+    if (error != DCTX_OK || kept->extra_count == all->extra_count) {
+        dctx_stamp_drop_(kept, grave);
+        return error;
     }
-    if (copy->extras->extra_count == 0) {
-        dctx_stamp_drop_(copy->extras, grave);
-        copy->extras = NULL;
+    dctx_stamp_drop_((*copy_p)->extras, grave);
+    (*copy_p)->extras = kept;
+    if (kept->extra_count == 0) {
+        dctx_stamp_drop_(kept, grave);
+        (*copy_p)->extras = NULL;
     }
-    dctx_stamp_drop_(gone, grave);
     return DCTX_OK;
 }
 
@@ -106,22 +121,21 @@ dctx_error_t dctx_snapshot_filter_(const dctx_snapshot_t *snapshot, dctx_keep_fn
 {
     if (snapshot == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "no snapshot");
-    dctx_snapshot_t *copy = copy_of(snapshot);
-    if (copy == NULL)
-        return DCTX_ERR_NOMEM;
+    dctx_snapshot_t *copy = NULL;
     dctx_grave_t grave = {NULL};
-    dctx_error_t error = filter_values(copy, snapshot, keep, arg, &grave);
+    dctx_error_t error = filter_values(snapshot, keep, arg, &grave, &copy);
     if (error == DCTX_OK && snapshot->extras != NULL)
-        error = filter_extras(copy, snapshot->extras, keep, arg, &grave);
-    bool same = copy->table[DCTX_KIND_BROADCAST] == snapshot->table[DCTX_KIND_BROADCAST] &&
-                copy->extras == snapshot->extras && (keep_chain || copy->chain == NULL);
-    if (error == DCTX_OK && !same && !keep_chain) {
-        dctx_chain_unref_(copy->chain);
-        copy->chain = NULL;
+        error = filter_extras(snapshot, keep, arg, &grave, &copy);
+    if (error == DCTX_OK && !keep_chain && snapshot->chain != NULL) {
+        error = copy_once(snapshot, &copy);
+        if (error == DCTX_OK) {
+            dctx_chain_unref_(copy->chain);
+            copy->chain = NULL;
+        }
     }
     dctx_grave_empty_(&grave);
     if (error == DCTX_OK)
-        *ret_snapshot = dctx_snapshot_ref(same ? snapshot : copy);
+        *ret_snapshot = dctx_snapshot_ref(copy != NULL ? copy : snapshot);
     dctx_snapshot_unref(&copy);
     return error;
 }

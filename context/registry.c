@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <dcontext/internal.h>
+
 #include "alloc.h"
 #include "fail.h"
 #include "fold.h"
@@ -233,7 +235,7 @@ static dctx_error_t check_options(const dctx_registry_t *registry,
         return dctx_fail_(DCTX_ERR_INVALID,
                           "key '%s': a migration does not go up, or does not end at version %u",
                           name, version_of(options));
-    return dctx_known_check_(options);
+    return DCTX_OK;
 }
 
 static bool same(const dctx_key_t *key, const dctx_key_options_t *options)
@@ -308,8 +310,8 @@ static dctx_error_t put_key(dctx_registry_t *registry, const dctx_key_options_t 
     return DCTX_OK;
 }
 
-dctx_error_t dctx_registry_add(dctx_registry_t *registry, const dctx_key_options_t *options,
-                               const dctx_key_t **ret_key)
+static dctx_error_t add(dctx_registry_t *registry, const dctx_key_options_t *options, bool reserved,
+                        const dctx_key_t **ret_key)
 {
     registry = dctx_registry_or_global_(registry);
     if (registry == NULL)
@@ -317,6 +319,8 @@ dctx_error_t dctx_registry_add(dctx_registry_t *registry, const dctx_key_options
     if (dctx_registry_frozen_(registry))
         return dctx_fail_(DCTX_ERR_FROZEN, "the registry is frozen: register keys before");
     dctx_error_t error = check_options(registry, options);
+    if (error == DCTX_OK && !reserved)
+        error = dctx_known_check_(options);
     if (error != DCTX_OK)
         return error;
     const dctx_key_t *known = dctx_registry_find(registry, options->name);
@@ -338,6 +342,19 @@ dctx_error_t dctx_registry_add(dctx_registry_t *registry, const dctx_key_options
     if (error == DCTX_OK && ret_key != NULL)
         *ret_key = key;
     return error;
+}
+
+dctx_error_t dctx_registry_add(dctx_registry_t *registry, const dctx_key_options_t *options,
+                               const dctx_key_t **ret_key)
+{
+    return add(registry, options, false, ret_key);
+}
+
+dctx_error_t dctx_registry_add_reserved_(dctx_registry_t *registry,
+                                         const dctx_key_options_t *options,
+                                         const dctx_key_t **ret_key)
+{
+    return add(registry, options, true, ret_key);
 }
 
 dctx_error_t dctx_registry_add_known_(dctx_registry_t *registry, const dctx_key_options_t *options,

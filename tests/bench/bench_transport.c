@@ -119,36 +119,40 @@ static bool zmsg_receive_bare(void *socket, bool answer)
     return !answer || zmsg_send_bare(socket, 0);
 }
 
-/* dctx_send() and dctx_recv_attach(). */
+/* dctx_frames_send() and dctx_frames_recv_attach(). */
 
 static bool stamped_send(void *socket, uint64_t i)
 {
     (void)i;
-    zmsg_t *message = zmsg_new();
-    zmsg_addmem(message, payload, PAYLOAD);
-    dctx_error_t error = dctx_send(socket, &message);
-    if (error != DCTX_OK)
-        zmsg_destroy(&message);
+    dctx_frames_t message;
+    dctx_frames_init(&message);
+    dctx_error_t error = dctx_frames_add(&message, payload, PAYLOAD);
+    if (error == DCTX_OK)
+        error = dctx_frames_send(socket, &message);
+    dctx_frames_finish(&message);
     return error == DCTX_OK;
 }
 
 /* A context that no message before had. */
 static bool stamped_send_fresh(void *socket, uint64_t i)
 {
-    BENCH_REQUIRE(dctx_set(keys[0], values[i & 1]) == DCTX_OK);
+    char value[17];
+    snprintf(value, sizeof(value), "%016llx", (unsigned long long)i);
+    BENCH_REQUIRE(dctx_set(keys[0], value) == DCTX_OK);
     return stamped_send(socket, i);
 }
 
 static bool stamped_take(void *socket, bool answer, bool has_context)
 {
-    zmsg_t *message;
+    dctx_frames_t message;
     dctx_scope_t scope;
-    if (dctx_recv_attach(socket, NULL, &message, &scope) != DCTX_OK)
+    dctx_frames_init(&message);
+    if (dctx_frames_recv_attach(socket, NULL, &message, &scope) != DCTX_OK)
         return false;
     const char *value = dctx_get(keys[3]);
     BENCH_REQUIRE(has_context ? value != NULL && strcmp(value, values[0]) == 0 : value == NULL);
-    BENCH_REQUIRE(zmsg_size(message) == 1);
-    zmsg_destroy(&message);
+    BENCH_REQUIRE(message.count == 1 && zmq_msg_size(&message.at[0]) == PAYLOAD);
+    dctx_frames_finish(&message);
     bool alive = !answer || stamped_send(socket, 0);
     BENCH_REQUIRE(dctx_scope_pop(&scope) == DCTX_OK);
     return alive;

@@ -11,6 +11,7 @@
 
 #include <dcontext/context.h>
 #include <dcontext/error.h>
+#include <dcontext/registry.h>
 #include <dcontext/type.h>
 
 #ifdef __cplusplus
@@ -48,6 +49,11 @@ DCTX_EXPORT dctx_error_t dctx_type_decoded_size_(const dctx_type_t *type, const 
 DCTX_EXPORT dctx_error_t dctx_type_decode_(const dctx_type_t *type, void *dst, const void *data,
                                            size_t size);
 DCTX_EXPORT void dctx_type_destroy_(const dctx_type_t *type, void *value);
+
+/* dctx_registry_add() for the keys of the libraries above, whose names begin with "dctx.". */
+DCTX_EXPORT dctx_error_t dctx_registry_add_reserved_(dctx_registry_t *registry,
+                                                     const dctx_key_options_t *options,
+                                                     const dctx_key_t **ret_key);
 
 /*
  * A snapshot without what `keep` says no to: it is asked once for each broadcast value, with its

@@ -4,6 +4,8 @@
 
 #include <dcontext/dcontext.h>
 #include <dcontext/link.h>
+#include <dcontext/policy.h>
+#include <dcontext/session.h>
 #include <dcontext/stamp.h>
 
 #endif

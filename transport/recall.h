@@ -1,0 +1,33 @@
+/*
+ * What a thread received lately: a stamp's bytes, and the snapshot that was made of them. Peers send
+ * the same context with many messages; each but the first is then one comparison and one reference.
+ *
+ * Bounded: a few stamps a thread, of a bounded size, replaced by those that come. Only stamps that
+ * were accepted are kept, so a flood of bad ones does not get in.
+ */
+#ifndef DCTX_RECALL_H
+#define DCTX_RECALL_H
+
+#include "policy.h"
+
+#define DCTX_RECALL_BYTES 8192
+
+typedef struct dctx_recalled {
+    dctx_snapshot_t *snapshot; /* with a reference, which also keeps its registry; NULL: nothing */
+    uint64_t policy;
+    dctx_class_t peer;
+    dctx_stripped_t stripped;
+    size_t size;
+    size_t capacity;
+    uint8_t *bytes;
+} dctx_recalled_t;
+
+/* NULL: not received lately. Valid until the thread's next call of either. */
+const dctx_recalled_t *dctx_recall_(const dctx_registry_t *registry, const dctx_policy_t *policy,
+                                    dctx_class_t peer, const void *data, size_t size);
+
+/* Runs destructors of values that nobody else holds. */
+void dctx_recall_keep_(dctx_snapshot_t *snapshot, const dctx_policy_t *policy, dctx_class_t peer,
+                       const dctx_stripped_t *stripped, const void *data, size_t size);
+
+#endif

@@ -1,0 +1,211 @@
+#include "socket.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <czmq.h>
+
+#include <dcontext/internal.h>
+
+/* No socket begins with these bytes: a zsock_t and a zactor_t have tags of their own there, and a
+ * libzmq socket a pointer, which this is not. */
+#define PORT_TAG UINT64_C(0xdc7c0de70b5ea7ed)
+
+struct dctx_port {
+    uint64_t tag;
+    void *handle;
+    dctx_policy_t *policy; /* with a reference */
+};
+
+static int option(void *handle, int name)
+{
+    int value = 0;
+    size_t size = sizeof(value);
+    return zmq_getsockopt(handle, name, &value, &size) == 0 ? value : -1;
+}
+
+dctx_error_t dctx_socket_view_(void *socket, dctx_view_t *ret_view)
+{
+    const dctx_port_t *port = socket;
+    if (socket != NULL && port->tag == PORT_TAG) {
+        *ret_view = (dctx_view_t){port->handle, port->policy};
+        return DCTX_OK;
+    }
+    void *handle = socket != NULL ? zsock_resolve(socket) : NULL;
+    int type = handle != NULL ? option(handle, ZMQ_TYPE) : -1;
+    if (type < 0)
+        return dctx_fail_(DCTX_ERR_INVALID, "not a socket");
+    if (type == ZMQ_STREAM)
+        return dctx_fail_(DCTX_ERR_INVALID,
+                          "a STREAM socket carries bytes, not messages: it takes no stamps");
+    *ret_view = (dctx_view_t){handle, dctx_policy_or_default_(NULL)};
+    return DCTX_OK;
+}
+
+dctx_error_t dctx_socket_error_(const char *what, int error)
+{
+    switch (error) {
+    case EAGAIN:
+        return dctx_fail_(DCTX_ERR_AGAIN, "the socket is not ready to %s", what);
+    case EINTR:
+        return dctx_fail_(DCTX_ERR_AGAIN, "interrupted: %s", what);
+    case EHOSTUNREACH:
+        return dctx_fail_(DCTX_ERR_UNREACHABLE, "no such peer: cannot %s", what);
+    case ENOMEM:
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory to %s", what);
+    default:
+        return dctx_fail_(DCTX_ERR_IO, "cannot %s: %s", what, zmq_strerror(error));
+    }
+}
+
+/* ---- who is there ------------------------------------------------------------------------------
+ */
+
+static bool begins(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+/* True if the ZAP handler was asked for certain. With a domain and without enforcing it, libzmq lets
+ * everybody in when there is no handler; and then the peer's own word for its user id, in the
+ * handshake, would be taken. */
+static bool is_vouched(void *handle)
+{
+    char domain[256] = "";
+    size_t size = sizeof(domain);
+    return zmq_getsockopt(handle, ZMQ_ZAP_DOMAIN, domain, &size) == 0 && domain[0] != '\0' &&
+           option(handle, ZMQ_ZAP_ENFORCE_DOMAIN) == 1;
+}
+
+/* A loopback address, with a port behind it or not. Digits only: a host's name may begin like one. */
+static bool is_loopback(const char *address)
+{
+    if (begins(address, "[::1]") || strcmp(address, "::1") == 0)
+        return true;
+    address += begins(address, "[") ? 1 : 0;
+    address += begins(address, "::ffff:") ? 7 : 0;
+    char end = address[strspn(address, "0123456789.")];
+    return begins(address, "127.") && (end == '\0' || end == ':' || end == ']');
+}
+
+static bool is_on_host(const char *endpoint)
+{
+    if (begins(endpoint, "inproc://") || begins(endpoint, "ipc://"))
+        return true;
+    if (!begins(endpoint, "tcp://"))
+        return false;
+    /* "source;destination" */
+    const char *destination = strrchr(endpoint, ';');
+    destination = destination != NULL ? destination + 1 : endpoint + strlen("tcp://");
+    return is_loopback(destination) || begins(destination, "localhost:");
+}
+
+static bool last_endpoint_on_host(void *handle)
+{
+    char endpoint[1024];
+    size_t size = sizeof(endpoint);
+    if (zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, endpoint, &size) != 0)
+        return false;
+    /* Neither bound nor connected: there is nobody yet to be careful of. */
+    return endpoint[0] == '\0' || is_on_host(endpoint);
+}
+
+dctx_class_t dctx_socket_leaving_(const dctx_view_t *view)
+{
+    if (view->policy->peer != DCTX_CLASS_AUTO)
+        return view->policy->peer;
+    if (last_endpoint_on_host(view->handle))
+        return DCTX_CLASS_HOST;
+    if (option(view->handle, ZMQ_MECHANISM) != ZMQ_CURVE)
+        return DCTX_CLASS_STRANGER;
+    bool known = option(view->handle, ZMQ_CURVE_SERVER) == 1 ? is_vouched(view->handle) : true;
+    return known ? DCTX_CLASS_DOMAIN : DCTX_CLASS_STRANGER;
+}
+
+static const char *text_of(dctx_property_fn property, void *frame, const char *name)
+{
+    const char *text = property(frame, name);
+    return text != NULL ? text : "";
+}
+
+/* No address: nothing but inproc, or a connection that broke before libzmq asked for it. */
+static bool came_from_host(void *handle, const char *address)
+{
+    if (address[0] == '\0') {
+        char endpoint[1024];
+        size_t size = sizeof(endpoint);
+        return zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, endpoint, &size) == 0 &&
+               begins(endpoint, "inproc://");
+    }
+    return begins(address, "localhost:") || is_loopback(address);
+}
+
+void dctx_socket_origin_(const dctx_view_t *view, dctx_property_fn property, void *frame,
+                         dctx_origin_t *ret_origin)
+{
+    void *handle = view->handle;
+    int mechanism = option(handle, ZMQ_MECHANISM);
+    const char *address = text_of(property, frame, "Peer-Address");
+    *ret_origin = (dctx_origin_t){
+        .peer = view->policy->peer,
+        .mechanism = mechanism == ZMQ_CURVE   ? DCTX_MECHANISM_CURVE
+                     : mechanism == ZMQ_PLAIN ? DCTX_MECHANISM_PLAIN
+                                              : DCTX_MECHANISM_NULL,
+        .address = address,
+        .user_id = "",
+    };
+    bool is_server = mechanism == ZMQ_CURVE   ? option(handle, ZMQ_CURVE_SERVER) == 1
+                     : mechanism == ZMQ_PLAIN ? option(handle, ZMQ_PLAIN_SERVER) == 1
+                                              : false;
+    if (is_server && address[0] != '\0' && is_vouched(handle)) {
+        ret_origin->vouched = true;
+        ret_origin->user_id = text_of(property, frame, "User-Id");
+    }
+    if (ret_origin->peer != DCTX_CLASS_AUTO)
+        return;
+    if (came_from_host(handle, address))
+        ret_origin->peer = DCTX_CLASS_HOST;
+    else if (mechanism == ZMQ_CURVE && address[0] != '\0' &&
+             (!is_server || ret_origin->user_id[0] != '\0'))
+        ret_origin->peer = DCTX_CLASS_DOMAIN;
+    else
+        ret_origin->peer = DCTX_CLASS_STRANGER;
+}
+
+/* ---- ports -------------------------------------------------------------------------------------
+ */
+
+dctx_error_t dctx_port_new(void *socket, dctx_policy_t *policy, dctx_port_t **ret_port)
+{
+    dctx_view_t view = {NULL, NULL};
+    if (ret_port == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "nowhere to put the port");
+    dctx_error_t error = dctx_socket_view_(socket, &view);
+    if (error != DCTX_OK)
+        return error;
+    dctx_port_t *port = dctx_alloc_(sizeof(*port));
+    if (port == NULL)
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a port");
+    *port = (dctx_port_t){PORT_TAG, view.handle, dctx_policy_or_default_(policy)};
+    (void)dctx_policy_ref(port->policy);
+    *ret_port = port;
+    return DCTX_OK;
+}
+
+void dctx_port_destroy(dctx_port_t **port_p)
+{
+    if (port_p == NULL || *port_p == NULL)
+        return;
+    dctx_port_t *port = *port_p;
+    *port_p = NULL;
+    port->tag = 0;
+    dctx_policy_unref(&port->policy);
+    dctx_release_(port);
+}
+
+dctx_class_t dctx_socket_class(void *socket)
+{
+    dctx_view_t view = {NULL, NULL};
+    return dctx_socket_view_(socket, &view) == DCTX_OK ? dctx_socket_leaving_(&view)
+                                                       : DCTX_CLASS_AUTO;
+}

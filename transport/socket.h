@@ -1,0 +1,46 @@
+/* What stamps need to know of a socket, and of the connection that a message came over. */
+#ifndef DCTX_SOCKET_H
+#define DCTX_SOCKET_H
+
+#include <stdbool.h>
+
+#include <dcontext/policy.h>
+#include <dcontext/session.h>
+
+#include "policy.h"
+
+/* libzmq 4.3 has it, and its header keeps quiet about it where drafts are off. */
+#ifndef ZMQ_ZAP_ENFORCE_DOMAIN
+#define ZMQ_ZAP_ENFORCE_DOMAIN 93
+#endif
+
+typedef struct dctx_view {
+    void *handle; /* libzmq's */
+    dctx_policy_t *policy;
+} dctx_view_t;
+
+/* Of a socket that stamps may travel on. DCTX_ERR_INVALID. */
+dctx_error_t dctx_socket_view_(void *socket, dctx_view_t *ret_view);
+
+/* What its peers are taken for when a message leaves. */
+dctx_class_t dctx_socket_leaving_(const dctx_view_t *view);
+
+/* DCTX_ERR_AGAIN and others for an errno of libzmq's. `what` as in "cannot send". */
+dctx_error_t dctx_socket_error_(const char *what, int error);
+
+/* Whose connection a message came over. The texts live as long as the message's frames. */
+typedef struct dctx_origin {
+    dctx_class_t peer;
+    dctx_mechanism_t mechanism;
+    bool vouched;        /* a ZAP handler looked at it for certain, so `user_id` is its word */
+    const char *address; /* "" if there is none */
+    const char *user_id;
+} dctx_origin_t;
+
+/* A frame's property: zmq_msg_gets() or zframe_meta(). */
+typedef const char *(*dctx_property_fn)(void *frame, const char *name);
+
+void dctx_socket_origin_(const dctx_view_t *view, dctx_property_fn property, void *frame,
+                         dctx_origin_t *ret_origin);
+
+#endif
