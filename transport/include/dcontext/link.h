@@ -84,7 +84,8 @@ typedef struct dctx_link_options {
  *   peers that are up, closes all sockets, removes ipc socket files it made; never blocks.
  * Errors: DCTX_ERR_INVALID, DCTX_ERR_NOMEM, DCTX_ERR_IO (out of sockets; checked before CZMQ would
  *   abort).
- * Limits and units: as in options.
+ * Limits and units: as in options. 4096 inbound connections: a stranger past that is refused. A link
+ *   takes one of the process's ZeroMQ sockets (1023 by default), and three for each peer it dials.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_link_new(const dctx_link_options_t *options,
                                                        dctx_link_t **ret_link);

@@ -37,8 +37,8 @@ extern "C" {
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_send(void *socket, zmsg_t **message_p);
 
-/* The same with a snapshot in the place of the thread's context; NULL sends the message
- * unstamped. */
+/* The same with a snapshot in the place of the thread's context; NULL sends the message unstamped,
+ * as an empty one does: unless the message's last frame looks like a stamp. */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_send_snapshot(void *socket, zmsg_t **message_p,
                                                             const dctx_snapshot_t *snapshot);
 
