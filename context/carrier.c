@@ -288,6 +288,8 @@ void dctx_extraction_trace_(dctx_extraction_t *extraction, const dctx_trace_t *t
                       present->trace_high == trace->trace_high;
     if (same_trace && present->span == trace->span) {
         merged.flags |= present->flags & ~(DCTX_TRACE_SAMPLING_KNOWN | DCTX_TRACE_SAMPLED);
+        if (dctx_trace_sampled(trace) == DCTX_SAMPLED_NO)
+            merged.flags &= ~DCTX_TRACE_DEBUG;
         merged.random |= present->random;
         if (!merged.has_parent) {
             merged.has_parent = present->has_parent;

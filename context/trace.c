@@ -183,7 +183,7 @@ dctx_error_t dctx_trace_unset(void)
     const dctx_key_t *key = dctx_known_key_(DCTX_KNOWN_TRACE);
     const dctx_key_t *state = dctx_known_key_(DCTX_KNOWN_TRACESTATE);
     if (key == NULL)
-        return dctx_unset(key);
+        return dctx_known_unset_(DCTX_KNOWN_TRACE);
     return dctx_set_many((dctx_binding_t[]){{key, NULL, NULL}, {state, NULL, NULL}}, 2);
 }
 
