@@ -493,7 +493,7 @@ dctx_error_t dctx_snapshot_to_base64(const dctx_snapshot_t *snapshot, dctx_base6
 {
     if (form != DCTX_BASE64 && form != DCTX_BASE64_URL)
         return dctx_fail_(DCTX_ERR_INVALID, "there is no base64 form %d", (int)form);
-    dctx_bytes_t bytes;
+    dctx_bytes_t bytes = {NULL, 0};
     dctx_error_t error = dctx_snapshot_encode(snapshot, &bytes);
     if (error != DCTX_OK)
         return error;
