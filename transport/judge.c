@@ -9,6 +9,7 @@
 #include "counters.h"
 #include "prepared.h"
 #include "recall.h"
+#include "secure.h"
 #include "session.h"
 
 typedef struct judging {
@@ -147,20 +148,48 @@ static bool is_known(const dctx_origin_t *origin)
     return origin->mechanism != DCTX_MECHANISM_NULL && origin->address[0] != '\0';
 }
 
+#define METADATA_MAX 32
+
 /* Out of memory here is no reason to refuse the message: what is not known is absent. */
-static void add_session(const judging_t *judging, dctx_snapshot_t **snapshot_p)
+static void add_session(const judging_t *judging, zcert_t *cert, dctx_snapshot_t **snapshot_p)
 {
     const dctx_origin_t *origin = &judging->origin;
     bool has_key = origin->vouched && origin->mechanism == DCTX_MECHANISM_CURVE;
+    dctx_session_pair_t pairs[METADATA_MAX];
+    size_t count = 0;
+    zlist_t *names = cert != NULL ? zcert_meta_keys(cert) : NULL;
+    const char *name = names != NULL ? zlist_first(names) : NULL;
+    for (; name != NULL && count < METADATA_MAX; name = zlist_next(names))
+        pairs[count++] = (dctx_session_pair_t){name, zcert_meta(cert, name)};
     const dctx_session_t session = {.mechanism = origin->mechanism,
                                     .public_key = has_key ? origin->user_id : "",
-                                    .user_id = origin->user_id};
+                                    .user_id = origin->user_id,
+                                    .metadata = pairs,
+                                    .count = count};
     dctx_snapshot_t *more;
     if (dctx_session_set_(*snapshot_p, origin->address[0] != '\0' ? origin->address : NULL,
-                          is_known(origin) ? &session : NULL, &more) != DCTX_OK)
-        return;
-    dctx_snapshot_unref(snapshot_p);
-    *snapshot_p = more;
+                          is_known(origin) ? &session : NULL, &more) == DCTX_OK) {
+        dctx_snapshot_unref(snapshot_p);
+        *snapshot_p = more;
+    }
+    zlist_destroy(&names);
+}
+
+/* A key that ZAP let in may have been taken out of the directory since. */
+static dctx_error_t vouch(const judging_t *judging, zcert_t **ret_cert)
+{
+    const dctx_origin_t *origin = &judging->origin;
+    if (judging->policy->curve == NULL || !origin->vouched || origin->user_id[0] == '\0')
+        return DCTX_OK;
+    dctx_error_t error = dctx_curve_vouch_(judging->policy->curve, origin->user_id, ret_cert);
+    return error == DCTX_OK ? DCTX_OK : refuse(judging, DCTX_POLICY_REVOKED, error);
+}
+
+static void reject(const judging_t *judging, dctx_error_t error, dctx_verdict_t *verdict)
+{
+    dctx_policy_count_(judging->policy, DCTX_POLICY_REJECTED, 1);
+    verdict->error = error;
+    (void)snprintf(verdict->address, sizeof(verdict->address), "%s", judging->origin.address);
 }
 
 void dctx_judge_(const dctx_arrival_t *arrival, dctx_snapshot_t **snapshot_p,
@@ -169,15 +198,20 @@ void dctx_judge_(const dctx_arrival_t *arrival, dctx_snapshot_t **snapshot_p,
     judging_t judging = {.arrival = arrival, .policy = arrival->view->policy};
     bool wants_session = dctx_session_wanted_();
     dctx_class_t given = judging.policy->peer;
-    if (given == DCTX_CLASS_AUTO ? arrival->stamped || judging.policy->serial != 0 || wants_session
-                                 : wants_session)
+    bool wants_origin = wants_session || judging.policy->curve != NULL;
+    if (given == DCTX_CLASS_AUTO ? arrival->stamped || judging.policy->serial != 0 || wants_origin
+                                 : wants_origin)
         dctx_socket_origin_(arrival->view, arrival->property, arrival->last, &judging.origin);
     else
         judging.origin = (dctx_origin_t){.peer = given, .address = "", .user_id = ""};
     judging.rules = &judging.policy->rules[judging.origin.peer];
     ret_verdict->error = DCTX_OK;
     ret_verdict->peer = judging.origin.peer;
-    dctx_error_t error = take(&judging, snapshot_p);
+    zcert_t *cert = NULL;
+    dctx_error_t revoked = vouch(&judging, &cert);
+    dctx_error_t error = revoked;
+    if (error == DCTX_OK)
+        error = take(&judging, snapshot_p);
     if (error == DCTX_OK)
         error = restart_request(&judging, snapshot_p);
     if (error == DCTX_OK) {
@@ -187,16 +221,13 @@ void dctx_judge_(const dctx_arrival_t *arrival, dctx_snapshot_t **snapshot_p,
         dctx_transport_count_(DCTX_TRANSPORT_STAMPS_REFUSED);
         dctx_log(DCTX_LOG_WARNING, "a message's context was refused, its stamp %zu bytes: %s",
                  arrival->stamped ? arrival->size : 0, dctx_error_detail());
-        if (judging.policy->on_error == DCTX_ON_ERROR_REJECT) {
-            dctx_policy_count_(judging.policy, DCTX_POLICY_REJECTED, 1);
-            ret_verdict->error = error;
-            (void)snprintf(ret_verdict->address, sizeof(ret_verdict->address), "%s",
-                           judging.origin.address);
-            return;
-        }
     }
-    if (wants_session)
-        add_session(&judging, snapshot_p);
+    if (error != DCTX_OK &&
+        (revoked != DCTX_OK || judging.policy->on_error == DCTX_ON_ERROR_REJECT))
+        reject(&judging, error, ret_verdict);
+    else if (wants_session)
+        add_session(&judging, cert, snapshot_p);
+    zcert_destroy(&cert);
 }
 
 dctx_error_t dctx_judge_bury_(const dctx_view_t *view, const dctx_verdict_t *verdict,

@@ -176,6 +176,7 @@ dctx_error_t dctx_policy_new(const dctx_policy_options_t *options, dctx_policy_t
     policy->dead_stamp = options->dead_stamp;
     policy->arg = options->arg;
     policy->log = options->log;
+    policy->curve = options->curve;
     pthread_mutex_init(&policy->tallies.lock, NULL);
     dctx_error_t error = DCTX_OK;
     for (int i = DCTX_CLASS_HOST; i < DCTX_CLASSES && error == DCTX_OK; i++)
@@ -343,6 +344,7 @@ void dctx_policy_counters_read(const dctx_policy_t *policy, dctx_policy_counters
     ret_counters->forbidden = counted(policy, DCTX_POLICY_FORBIDDEN);
     ret_counters->oversized = counted(policy, DCTX_POLICY_OVERSIZED);
     ret_counters->refused = counted(policy, DCTX_POLICY_REFUSED);
+    ret_counters->revoked = counted(policy, DCTX_POLICY_REVOKED);
     ret_counters->rejected = counted(policy, DCTX_POLICY_REJECTED);
     ret_counters->stripped_leaving = counted(policy, DCTX_POLICY_STRIPPED_LEAVING);
     ret_counters->stripped_entering = counted(policy, DCTX_POLICY_STRIPPED_ENTERING);

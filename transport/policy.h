@@ -36,6 +36,7 @@ typedef enum dctx_policy_counter {
     DCTX_POLICY_FORBIDDEN,
     DCTX_POLICY_OVERSIZED,
     DCTX_POLICY_REFUSED,
+    DCTX_POLICY_REVOKED,
     DCTX_POLICY_REJECTED,
     DCTX_POLICY_STRIPPED_LEAVING,
     DCTX_POLICY_STRIPPED_ENTERING,
@@ -51,6 +52,7 @@ struct dctx_policy {
     dctx_dead_stamp_fn dead_stamp;
     void *arg;
     bool log;
+    dctx_curve_t *curve;
     /* Any thread adds, any thread reads; each stands for itself, so relaxed. */
     atomic_ullong counters[DCTX_POLICY_COUNTERS];
     dctx_tallies_t tallies;

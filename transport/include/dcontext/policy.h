@@ -31,6 +31,7 @@
 #include <czmq.h>
 
 #include <dcontext/dcontext.h>
+#include <dcontext/secure.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -110,6 +111,9 @@ typedef struct dctx_policy_options {
     dctx_dead_stamp_fn dead_stamp; /* may be NULL: a rejected message is destroyed */
     void *arg;
     bool log; /* what is stripped, by key and reason; values never */
+    /* Of a server under CURVE: gives the session its certificate's metadata, and rejects what comes from
+     * a key that was taken out of the directory. Must outlive the policy. May be NULL. */
+    dctx_curve_t *curve;
 } dctx_policy_options_t;
 
 typedef struct dctx_policy dctx_policy_t;
@@ -138,11 +142,12 @@ typedef enum dctx_strip {
 
 /* What a policy counted. NULL stands for the default policy, here and below. */
 typedef struct dctx_policy_counters {
-    uint64_t missing;          /* a stamp was required */
-    uint64_t forbidden;        /* a stamp was there */
-    uint64_t oversized;        /* over stamp_bytes or chain_names of the policy */
-    uint64_t refused;          /* not decoded */
-    uint64_t rejected;         /* of all these, messages that went to the dead-letter callback */
+    uint64_t missing;   /* a stamp was required */
+    uint64_t forbidden; /* a stamp was there */
+    uint64_t oversized; /* over stamp_bytes or chain_names of the policy */
+    uint64_t refused;   /* not decoded */
+    uint64_t revoked;   /* the peer's key is not in the directory any more; always rejected */
+    uint64_t rejected;  /* of all these, messages that went to the dead-letter callback */
     uint64_t stripped_leaving; /* entries */
     uint64_t stripped_entering;
 } dctx_policy_counters_t;
