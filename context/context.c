@@ -162,6 +162,13 @@ dctx_error_t dctx_unset(const dctx_key_t *key)
     return error;
 }
 
+/* A received value that could not be decoded for want of memory: it is not absent, though it cannot be read. */
+static bool is_undecided(const dctx_value_t *value)
+{
+    return __atomic_load_n(&value->data, __ATOMIC_RELAXED) == NULL &&
+           !dctx_value_is_working_(value);
+}
+
 /* A private copy of what the key has now, or zeroes. */
 static dctx_error_t copy_present(const dctx_key_t *key, bool *ret_present, dctx_lone_t **ret_lone)
 {
@@ -172,7 +179,11 @@ static dctx_error_t copy_present(const dctx_key_t *key, bool *ret_present, dctx_
         dctx_value_ref_(present);
     const void *data = present != NULL ? dctx_value_get_(present) : NULL;
     dctx_error_t error = DCTX_ERR_NOMEM;
-    dctx_lone_t *lone = dctx_lone_new_(key, key->type->size);
+    dctx_lone_t *lone = NULL;
+    if (present != NULL && data == NULL && is_undecided(present))
+        (void)dctx_fail_(DCTX_ERR_NOMEM, "no memory to decode key '%s'", key->name);
+    else
+        lone = dctx_lone_new_(key, key->type->size);
     if (lone != NULL) {
         error = DCTX_OK;
         if (data != NULL)

@@ -274,6 +274,21 @@ static inline bool pop_quickly(dctx_thread_t *thread)
     return true;
 }
 
+/*
+ * Ends the top frame, and those below it that were popped too early. Destructors run in between. They may
+ * push and pop scopes of their own, and would find scopes gone if such a pop ended what waits below: so it
+ * leaves everything down to the floor to us.
+ */
+static void pop_with_waiting(dctx_thread_t *thread)
+{
+    uint32_t floor = thread->floor;
+    do {
+        thread->floor = dctx_thread_depth_(thread) - 1;
+        dctx_thread_pop_(thread);
+    } while (waits(thread) && dctx_thread_depth_(thread) > floor);
+    thread->floor = floor;
+}
+
 dctx_error_t dctx_scope_pop(dctx_scope_t *scope)
 {
     dctx_thread_t *thread = dctx_hot_.thread;
@@ -282,9 +297,9 @@ dctx_error_t dctx_scope_pop(dctx_scope_t *scope)
         __builtin_expect((thread->top->flags & DCTX_FRAME_CLOSING) != 0, 0))
         return pop_odd(scope);
     *scope = (dctx_scope_t){0, NULL, DCTX_OK};
-    if (!pop_quickly(thread))
-        dctx_thread_pop_(thread);
-    while (waits(thread))
+    if (__builtin_expect((thread->top[-1].flags & DCTX_FRAME_CLOSING) != 0, 0))
+        pop_with_waiting(thread);
+    else if (!pop_quickly(thread))
         dctx_thread_pop_(thread);
     return DCTX_OK;
 }

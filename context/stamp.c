@@ -46,7 +46,7 @@ static void sift(const dctx_stamp_t *stamp, size_t root, size_t count)
 
 /* A heap sort, because the order comes from a stranger: no worst case, and no memory, as qsort()
  * may take. */
-bool dctx_stamp_sort_(dctx_stamp_t *stamp)
+const dctx_extra_t *dctx_stamp_sort_(dctx_stamp_t *stamp)
 {
     size_t count = stamp->extra_count;
     for (size_t i = count / 2; i-- > 0;)
@@ -59,8 +59,8 @@ bool dctx_stamp_sort_(dctx_stamp_t *stamp)
     }
     for (size_t i = 1; i < count; i++)
         if (compare(stamp, &stamp->extras[i - 1], stamp, &stamp->extras[i]) == 0)
-            return false;
-    return true;
+            return &stamp->extras[i];
+    return NULL;
 }
 
 static void append(dctx_stamp_t *stamp, size_t *used, const dctx_stamp_t *from,

@@ -53,8 +53,8 @@ static inline dctx_bytes_t dctx_extra_name_(const dctx_stamp_t *stamp, const dct
     return (dctx_bytes_t){stamp->bytes + extra->offset + extra->name_at, extra->name_size};
 }
 
-/* Puts the extras in order. False if two have the same name. */
-bool dctx_stamp_sort_(dctx_stamp_t *stamp);
+/* Puts the extras in order. If two have the same name, one of them; else NULL. */
+const dctx_extra_t *dctx_stamp_sort_(dctx_stamp_t *stamp);
 
 /* The extras of both, those of `over` in place of those of `under` with the same name. Either may
  * be NULL. Gives a reference, on one of the two when that is all. DCTX_ERR_NOMEM. */

@@ -124,6 +124,8 @@ typedef struct dctx_thread {
     uint32_t undo_capacity;
     uint32_t frame_capacity;
     uint32_t state_capacity;
+    /* Frames up to this one that wait to be ended are those of a pop that is under way. */
+    uint32_t floor;
     dctx_undo_t *undo;
     dctx_frame_t *frames; /* the first stands for the thread itself: an attachment without end */
     dctx_state_t *states;

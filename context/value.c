@@ -159,7 +159,7 @@ typedef struct work {
 
 static _Thread_local const work_t *working __attribute__((tls_model("initial-exec")));
 
-static bool is_working(const dctx_value_t *value)
+bool dctx_value_is_working_(const dctx_value_t *value)
 {
     for (const work_t *work = working; work != NULL; work = work->outer)
         if (work->value == value)
@@ -295,7 +295,7 @@ static const void *resolve(dctx_value_t *value)
 
 const void *dctx_value_resolve_(dctx_value_t *value)
 {
-    if (is_working(value))
+    if (dctx_value_is_working_(value))
         return NULL;
     /* The decode function may set the key to something else, and so drop the reference we were
      * called on. */
@@ -332,7 +332,7 @@ static dctx_error_t assemble(const dctx_key_t *key, dctx_bytes_t body, dctx_entr
 static dctx_error_t encode_body(dctx_value_t *value, dctx_writer_t *writer)
 {
     const dctx_key_t *key = value->key;
-    if (is_working(value))
+    if (dctx_value_is_working_(value))
         return dctx_fail_(DCTX_ERR_CODEC, "key '%s': its encode function needs its own encoding",
                           key->name);
     work_t work = {value, working};

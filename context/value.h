@@ -108,6 +108,9 @@ static inline void dctx_grave_empty_(dctx_grave_t *grave)
 
 const void *dctx_value_resolve_(dctx_value_t *value);
 
+/* True if the calling thread is in the midst of decoding or encoding this value. */
+bool dctx_value_is_working_(const dctx_value_t *value);
+
 /* The value's data, decoded now if it came from a peer and was never read; NULL if it does not
  * decode. May run user code. The caller keeps the value alive. */
 static inline const void *dctx_value_get_(dctx_value_t *value)

@@ -388,9 +388,11 @@ static dctx_error_t decode_entries(decoding_t *decoding, dctx_envelope_t *envelo
     if (error != DCTX_OK)
         return error;
     memcpy(decoding->stamp->bytes, decoding->data, size);
-    if (!decoding->sorted && !dctx_stamp_sort_(decoding->stamp))
-        return dctx_fail_(DCTX_ERR_MALFORMED, "a key stands twice");
-    return DCTX_OK;
+    const dctx_extra_t *again = decoding->sorted ? NULL : dctx_stamp_sort_(decoding->stamp);
+    if (again == NULL)
+        return DCTX_OK;
+    dctx_bytes_t name = dctx_extra_name_(decoding->stamp, again);
+    return twice(name.data, name.size);
 }
 
 static dctx_snapshot_t *place_snapshot(dctx_registry_t *registry, dctx_stamp_t *stamp, size_t size)
@@ -448,8 +450,10 @@ dctx_error_t dctx_snapshot_decode(dctx_registry_t *registry, const void *data, s
         return DCTX_ERR_NOMEM;
     if (!dctx_registry_frozen_(registry))
         return dctx_fail_(DCTX_ERR_NOT_FROZEN, "freeze the registry before decoding");
-    if (data == NULL)
+    if (data == NULL) {
+        dctx_count_(DCTX_COUNT_DECODE_REFUSED);
         return dctx_fail_(DCTX_ERR_MALFORMED, "no bytes (NULL)");
+    }
     decoding_t decoding = {
         .registry = registry,
         .data = data,
@@ -511,8 +515,10 @@ dctx_error_t dctx_snapshot_from_base64(dctx_registry_t *registry, const char *te
     registry = dctx_registry_or_global_(registry);
     if (registry == NULL)
         return DCTX_ERR_NOMEM;
-    if (text == NULL)
+    if (text == NULL) {
+        dctx_count_(DCTX_COUNT_DECODE_REFUSED);
         return dctx_fail_(DCTX_ERR_MALFORMED, "no text (NULL)");
+    }
     /* Before anything is allocated for it: no text longer than this can be a stamp within the
      * limit. */
     size_t bound = dctx_base64_bound_(length);

@@ -198,7 +198,13 @@ static void *encode_first(void *arg)
 {
     race_t *race = arg;
     dctx_bytes_t bytes, other;
+    dctx_snapshot_t *leaving = NULL;
     (void)pthread_barrier_wait(race->start);
+    cr_assert_eq(dctx_snapshot_broadcast(race->other, &leaving), DCTX_OK);
+    cr_assert_null(dctx_snapshot_get(leaving, local_key_key()));
+    cr_assert_str_eq(dctx_snapshot_get(leaving, text_key_key()), "encoded by all");
+    cr_assert_eq(dctx_snapshot_chain_length(leaving), 1);
+    dctx_snapshot_unref(&leaving);
     cr_assert_eq(dctx_snapshot_encode(race->snapshot, &bytes), DCTX_OK);
     cr_assert_eq(dctx_snapshot_encode(race->other, &other), DCTX_OK);
     race->encoded = bytes.data;
