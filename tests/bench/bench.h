@@ -50,7 +50,7 @@ void bench_compare(const char *name, bench_fn run, void *arg, const char *refere
 
 /*
  * The parts of the above, for figures of other kinds. An operation's count is chosen so that a
- * round takes two milliseconds, or what bench_set_round() said (--quick: a seventh of that);
+ * round takes a fifth of a millisecond, or what bench_set_round() said (--quick: a seventh of that);
  * *ret_ns are medians, nanoseconds per operation; returns the median ratio.
  */
 void bench_set_round(uint64_t milliseconds);
