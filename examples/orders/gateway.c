@@ -240,7 +240,8 @@ static int reach_shop(gateway_t *gateway)
 static int start_system(gateway_t *gateway)
 {
     /* Without a name: several gateways may use one shop, and nodes are told apart by name. */
-    const dctx_system_options_t options = {.on_node = on_node, .arg = gateway};
+    const dctx_system_options_t options = {
+        .dead_after_ms = gateway->options.dead_after_ms, .on_node = on_node, .arg = gateway};
     dctx_ref_t orders = DCTX_REF_NONE;
     dctx_error_t error = dctx_system_new(&options, &gateway->system);
     if (error == DCTX_OK)

@@ -8,18 +8,15 @@ static const char help[] =
     "actor \"inventory\". Prints one line, \"listening ENDPOINT\", once it can be dialled.\n"
     "\n"
     "  --bind ENDPOINT   where to listen; default tcp://127.0.0.1:* (a free port)\n"
+    "  --dead-after MS   take a node that is silent for so long as gone; default 3000\n"
     "  --tied            end with standard input, and leave Ctrl-C to the parent\n"
     "  --verbose         log everything, not just warnings\n"
     "\n"
     "Stops on SIGINT and SIGTERM. Exit status: 0 stopped as asked, 2 cannot start.\n";
 
-static dctx_error_t start(const server_options_t *options, service_t *ret_service)
-{
-    return inventory_start(options->bind, ret_service);
-}
-
 int main(int argc, char **argv)
 {
-    static const server_t server = {.help = help, .needs_inventory = false, .start = start};
+    static const server_t server = {
+        .help = help, .needs_inventory = false, .start = inventory_start};
     return server_main(&server, argc, argv);
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <libgen.h>
 #include <poll.h>
 #include <signal.h>
@@ -27,11 +28,14 @@ static void beside_ourselves(const char *name, char *path)
         path[0] = '\0';
 }
 
-void child_init(child_t *child, const char *name, const char *inventory, bool verbose)
+void child_init(child_t *child, const char *name, const char *inventory, int64_t dead_after_ms)
 {
-    *child = (child_t){
-        .name = name, .inventory = inventory, .verbose = verbose, .stdin_fd = -1, .stdout_fd = -1};
+    *child = (child_t){.name = name, .stdin_fd = -1, .stdout_fd = -1};
     beside_ourselves(name, child->path);
+    if (inventory != NULL)
+        text_cut(child->inventory, sizeof child->inventory, inventory);
+    if (dead_after_ms > 0)
+        snprintf(child->dead_after, sizeof child->dead_after, "%" PRId64, dead_after_ms);
 }
 
 static void close_fd(int *fd)
@@ -67,23 +71,32 @@ static int spawn(child_t *child, char **arguments, int input, int output)
     return error;
 }
 
+enum { ARGUMENTS = 10 }; /* the program, --tied, --verbose, three options with a value, NULL */
+
+static void set_arguments(child_t *child, char *arguments[ARGUMENTS])
+{
+    /* posix_spawn() wants words that could be written to. */
+    static char tied[] = "--tied", verbose[] = "--verbose", bind[] = "--bind",
+                inventory[] = "--inventory", dead_after[] = "--dead-after";
+    char *const options[][2] = {
+        {bind, child->endpoint}, {inventory, child->inventory}, {dead_after, child->dead_after}};
+    *arguments++ = child->path;
+    *arguments++ = tied;
+    if (child->verbose)
+        *arguments++ = verbose;
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        if (options[i][1][0] == '\0')
+            continue;
+        *arguments++ = options[i][0];
+        *arguments++ = options[i][1];
+    }
+    *arguments = NULL;
+}
+
 bool child_start(child_t *child)
 {
-    char tied[] = "--tied", verbose[] = "--verbose", bind[] = "--bind", inventory[] = "--inventory";
-    char from[ENDPOINT_SIZE];
-    char *arguments[8] = {child->path, tied};
-    int count = 2;
-    if (child->verbose)
-        arguments[count++] = verbose;
-    if (child->endpoint[0] != '\0') {
-        arguments[count++] = bind;
-        arguments[count++] = child->endpoint;
-    }
-    if (child->inventory != NULL) {
-        text_cut(from, sizeof from, child->inventory);
-        arguments[count++] = inventory;
-        arguments[count++] = from;
-    }
+    char *arguments[ARGUMENTS];
+    set_arguments(child, arguments);
     int input[2] = {-1, -1}, output[2] = {-1, -1};
     int error = 0;
     if (pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0)

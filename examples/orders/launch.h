@@ -15,17 +15,19 @@
 enum { ENDPOINT_SIZE = 256 };
 
 typedef struct child {
-    const char *name;      /* of the program, found beside the gateway's own */
-    const char *inventory; /* for --inventory; NULL: none */
-    bool verbose;
+    const char *name; /* of the program, found beside the gateway's own */
     char path[PATH_MAX];
-    char endpoint[ENDPOINT_SIZE]; /* where it listens; when set already, where it shall */
-    pid_t pid;                    /* 0: not running */
-    bool listened;                /* since it was started last */
+    bool verbose;
+    char inventory[ENDPOINT_SIZE]; /* for --inventory; "": none */
+    char dead_after[24];           /* for --dead-after; "": none */
+    char endpoint[ENDPOINT_SIZE];  /* where it listens; when set already, where it shall */
+    pid_t pid;                     /* 0: not running */
+    bool listened;                 /* since it was started last */
     int stdin_fd, stdout_fd;
 } child_t;
 
-void child_init(child_t *child, const char *name, const char *inventory, bool verbose);
+/* `inventory` may be NULL, `dead_after_ms` 0: then the option is not given. */
+void child_init(child_t *child, const char *name, const char *inventory, int64_t dead_after_ms);
 
 /* Start it. False with errno. */
 bool child_start(child_t *child);

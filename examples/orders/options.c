@@ -1,10 +1,10 @@
 #include "options.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "number.h"
 
 static const char help[] =
     "Usage: gateway [OPTION]... [FILE]\n"
@@ -19,6 +19,7 @@ static const char help[] =
     "  --repeat N          go through FILE N times\n"
     "  --concurrency N     orders under way at once, 1 to 4096; default 64\n"
     "  --timeout MS        time budget of an order; default 2000\n"
+    "  --dead-after MS     take a node that is silent for so long as gone; default 3000\n"
     "  --trace FILE        write what every hop saw, one JSON object an order\n"
     "  --json              the summary as JSON\n"
     "  --quiet             just the summary: no notes, no progress\n"
@@ -32,30 +33,22 @@ static const char help[] =
     "or orders were not answered; 2 wrong usage, or the services cannot be started or reached;\n"
     "130 interrupted (143: terminated).\n";
 
-static bool parse_number(const char *name, const char *text, uint64_t most, uint64_t *ret_number)
-{
-    char *end;
-    errno = 0;
-    unsigned long long number = strtoull(text, &end, 10);
-    if (errno != 0 || *end != '\0' || text[0] < '0' || text[0] > '9' || number < 1 ||
-        number > most) {
-        fprintf(stderr, "gateway: --%s wants a number from 1 to %llu, not '%s'\n", name,
-                (unsigned long long)most, text);
-        return false;
-    }
-    *ret_number = number;
-    return true;
-}
-
 static bool parse_options(int argc, char **argv, options_t *options, int *ret_status)
 {
     static const struct option known[] = {
-        {"embedded", no_argument, NULL, 'e'},      {"orders", required_argument, NULL, 'o'},
-        {"restart", no_argument, NULL, 'R'},       {"repeat", required_argument, NULL, 'r'},
-        {"timeout", required_argument, NULL, 't'}, {"concurrency", required_argument, NULL, 'c'},
-        {"trace", required_argument, NULL, 'T'},   {"json", no_argument, NULL, 'j'},
-        {"quiet", no_argument, NULL, 'q'},         {"verbose", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},          {0},
+        {"embedded", no_argument, NULL, 'e'},
+        {"orders", required_argument, NULL, 'o'},
+        {"restart", no_argument, NULL, 'R'},
+        {"repeat", required_argument, NULL, 'r'},
+        {"timeout", required_argument, NULL, 't'},
+        {"concurrency", required_argument, NULL, 'c'},
+        {"trace", required_argument, NULL, 'T'},
+        {"dead-after", required_argument, NULL, 'd'},
+        {"json", no_argument, NULL, 'j'},
+        {"quiet", no_argument, NULL, 'q'},
+        {"verbose", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
     uint64_t number = 0;
     int option;
@@ -72,15 +65,19 @@ static bool parse_options(int argc, char **argv, options_t *options, int *ret_st
             options->restart = true;
             break;
         case 'r':
-            good = parse_number("repeat", optarg, 1000000, &options->repeat);
+            good = number_parse("repeat", optarg, 1000000, &options->repeat);
             break;
         case 'c':
-            good = parse_number("concurrency", optarg, 4096, &number);
+            good = number_parse("concurrency", optarg, 4096, &number);
             options->concurrency = (size_t)number;
             break;
         case 't':
-            good = parse_number("timeout", optarg, 3600000, &number);
+            good = number_parse("timeout", optarg, NUMBER_MS_MAX, &number);
             options->timeout_ms = (int64_t)number;
+            break;
+        case 'd':
+            good = number_parse("dead-after", optarg, NUMBER_MS_MAX, &number);
+            options->dead_after_ms = (int64_t)number;
             break;
         case 'T':
             options->trace = optarg;

@@ -18,6 +18,7 @@ typedef struct options {
     uint64_t repeat;
     size_t concurrency;
     int64_t timeout_ms;
+    int64_t dead_after_ms; /* 0: as the library has it */
 } options_t;
 
 /* True: go on. False: *ret_status is what to exit with. */

@@ -1,6 +1,4 @@
 /* orders - the shop's program: one node with the actors "orders" and "pricing". */
-#include <stdio.h>
-
 #include "server.h"
 
 static const char help[] =
@@ -13,18 +11,14 @@ static const char help[] =
     "\n"
     "  --inventory ENDPOINT  where the node \"warehouse\" listens\n"
     "  --bind ENDPOINT       where to listen; default tcp://127.0.0.1:* (a free port)\n"
+    "  --dead-after MS       take a node that is silent for so long as gone; default 3000\n"
     "  --tied                end with standard input, and leave Ctrl-C to the parent\n"
     "  --verbose             log everything, not just warnings\n"
     "\n"
     "Stops on SIGINT and SIGTERM. Exit status: 0 stopped as asked, 2 cannot start.\n";
 
-static dctx_error_t start(const server_options_t *options, service_t *ret_service)
-{
-    return orders_start(options->bind, options->inventory, ret_service);
-}
-
 int main(int argc, char **argv)
 {
-    static const server_t server = {.help = help, .needs_inventory = true, .start = start};
+    static const server_t server = {.help = help, .needs_inventory = true, .start = orders_start};
     return server_main(&server, argc, argv);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "keys.h"
+#include "number.h"
 #include "signals.h"
 
 enum { STOP_MS = 1000 };
@@ -24,21 +25,31 @@ void server_log(dctx_log_level_t level, const char *line, void *arg)
 static int parse(const server_t *server, int argc, char **argv, server_options_t *options)
 {
     static const struct option known[] = {
-        {"bind", required_argument, NULL, 'b'}, {"inventory", required_argument, NULL, 'i'},
-        {"tied", no_argument, NULL, 't'},       {"verbose", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},       {0},
+        {"bind", required_argument, NULL, 'b'},
+        {"inventory", required_argument, NULL, 'i'},
+        {"tied", no_argument, NULL, 't'},
+        {"verbose", no_argument, NULL, 'v'},
+        {"dead-after", required_argument, NULL, 'd'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
+    uint64_t number = 0;
     int option;
     while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
         switch (option) {
         case 'b':
-            options->bind = optarg;
+            options->service.bind = optarg;
             break;
         case 'i':
-            options->inventory = optarg;
+            options->service.inventory = optarg;
             break;
         case 't':
             options->tied = true;
+            break;
+        case 'd':
+            if (!number_parse("dead-after", optarg, NUMBER_MS_MAX, &number))
+                return 1 + 2;
+            options->service.dead_after_ms = (int64_t)number;
             break;
         case 'v':
             options->verbose = true;
@@ -56,7 +67,7 @@ static int parse(const server_t *server, int argc, char **argv, server_options_t
                 argv[optind]);
         return 1 + 2;
     }
-    if ((options->inventory != NULL) != server->needs_inventory) {
+    if ((options->service.inventory != NULL) != server->needs_inventory) {
         fprintf(stderr, "%s: --inventory is %s; try --help\n", program_invocation_short_name,
                 server->needs_inventory ? "needed" : "not for this program");
         return 1 + 2;
@@ -86,7 +97,7 @@ static void wait_for_end(int signal_fd, bool tied)
 
 int server_main(const server_t *server, int argc, char **argv)
 {
-    server_options_t options = {.bind = "tcp://127.0.0.1:*"};
+    server_options_t options = {.service = {.bind = "tcp://127.0.0.1:*"}};
     int status = parse(server, argc, argv, &options);
     if (status != 0)
         return status - 1;
@@ -104,7 +115,7 @@ int server_main(const server_t *server, int argc, char **argv)
     service_t service;
     dctx_error_t error = keys_freeze();
     if (error == DCTX_OK)
-        error = server->start(&options, &service);
+        error = server->start(&options.service, &service);
     if (error != DCTX_OK) {
         fprintf(stderr, "%s: cannot start: %s: %s\n", program_invocation_short_name,
                 dctx_strerror(error), dctx_error_detail());

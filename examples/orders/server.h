@@ -5,16 +5,15 @@
 #include "service.h"
 
 typedef struct server_options {
-    const char *bind;
-    const char *inventory; /* NULL: not given */
-    bool tied;             /* ends with its standard input; Ctrl-C is left to whoever started it */
+    service_options_t service;
+    bool tied; /* ends with its standard input; Ctrl-C is left to whoever started it */
     bool verbose;
 } server_options_t;
 
 typedef struct server {
     const char *help;
     bool needs_inventory; /* --inventory must be given; else it must not */
-    dctx_error_t (*start)(const server_options_t *options, service_t *ret_service);
+    dctx_error_t (*start)(const service_options_t *options, service_t *ret_service);
 } server_t;
 
 /*

@@ -18,10 +18,16 @@ typedef struct service {
     char *endpoint; /* what to dial */
 } service_t;
 
-/* Listen at `bind_endpoint`. On an error nothing runs, and dctx_error_detail() says why. */
-dctx_error_t inventory_start(const char *bind_endpoint, service_t *ret_service);
-dctx_error_t orders_start(const char *bind_endpoint, const char *inventory_endpoint,
-                          service_t *ret_service);
+typedef struct service_options {
+    const char *bind;      /* where to listen */
+    const char *inventory; /* where the warehouse listens; for orders only */
+    int64_t
+        dead_after_ms; /* another node is gone when it was silent for so long; 0: as the library has it */
+} service_options_t;
+
+/* On an error nothing runs, and dctx_error_detail() says why. */
+dctx_error_t inventory_start(const service_options_t *options, service_t *ret_service);
+dctx_error_t orders_start(const service_options_t *options, service_t *ret_service);
 
 /* Stop within `timeout_ms` and free. A zeroed service is fine. */
 void service_stop(service_t *service, int64_t timeout_ms);

@@ -11,9 +11,13 @@ enum { START_MS = 10000, STOP_MS = 1200, STOP_EMBEDDED_MS = 500 };
 static int start_embedded(shop_t *shop)
 {
     service_t *inventory = &shop->services[0], *orders = &shop->services[1];
-    dctx_error_t error = inventory_start("inproc://" WAREHOUSE_NODE, inventory);
+    service_options_t options = {.bind = "inproc://" WAREHOUSE_NODE,
+                                 .dead_after_ms = shop->options->dead_after_ms};
+    dctx_error_t error = inventory_start(&options, inventory);
+    options.bind = "inproc://" SHOP_NODE;
+    options.inventory = inventory->endpoint;
     if (error == DCTX_OK)
-        error = orders_start("inproc://" SHOP_NODE, inventory->endpoint, orders);
+        error = orders_start(&options, orders);
     if (error != DCTX_OK) {
         console_error(shop->console, "gateway: cannot start: %s: %s", dctx_strerror(error),
                       dctx_error_detail());
@@ -26,7 +30,8 @@ static int start_embedded(shop_t *shop)
 static int start_child(shop_t *shop, const char *name, const char *inventory, child_t **ret_child)
 {
     child_t *child = &shop->children[shop->child_count];
-    child_init(child, name, inventory, shop->options->verbose);
+    child_init(child, name, inventory, shop->options->dead_after_ms);
+    child->verbose = shop->options->verbose;
     if (!child_start(child)) {
         console_error(shop->console, "gateway: cannot start %s: %s", child->path, strerror(errno));
         return 2;
@@ -86,8 +91,8 @@ static void start_again(shop_t *shop, child_t *child)
 {
     if (!shop->options->restart)
         console_note(shop->console, "to start it again: %s --bind %s%s%s", child->path,
-                     child->endpoint, child->inventory != NULL ? " --inventory " : "",
-                     child->inventory != NULL ? child->inventory : "");
+                     child->endpoint, child->inventory[0] != '\0' ? " --inventory " : "",
+                     child->inventory);
     else if (!child->listened) /* and would end again */
         console_note(shop->console, "%s ended before it listened, and stays down", child->name);
     else if (!child_start(child))
