@@ -179,8 +179,8 @@ DCTX_EXPORT void dctx_scope_cleanup_(dctx_scope_t *scope);
 
 /*
  * Guards. A push that fails (too deep, out of memory) makes a scope that does nothing; the block
- * runs. goto past a guard is an error in clang; longjmp over one skips the pop: the scope then ends
- * when the enclosing one does.
+ * runs. goto past a guard is an error in clang; longjmp over one skips the pop: the scope then stays
+ * open, and with it those that enclose it, until the thread ends.
  *
  *     DCTX_SCOPE("checkout");            // until the end of the enclosing block
  *     DCTX_WITH_SCOPE("checkout") {...}  // for this block

@@ -37,7 +37,7 @@ typedef enum dctx_reach {
     DCTX_REACH_LOCAL = 3   /* nobody; the same as DCTX_LOCAL for the wire */
 } dctx_reach_t;
 
-/* A codec that stands in for the type's own encode and decode. See dctx_type_t for the
+/* A codec that stands in for the own encode and decode of a type of fixed size. See dctx_type_t for the
  * contracts. */
 typedef struct dctx_codec {
     dctx_error_t (*encode)(const void *value, dctx_writer_t *writer);
@@ -77,13 +77,13 @@ typedef struct dctx_key_options {
 /* Limits for encoding and for decoding. Zero fields of a struct given to
  * dctx_registry_set_limits() keep their default; there is no "unlimited". */
 typedef struct dctx_limits {
-    size_t stamp_bytes; /* 8192 */
-    size_t entries;     /* 64 */
+    size_t stamp_bytes; /* 8192; at most 2^30 */
+    size_t entries;     /* 64; at most 2^24 */
     size_t key_bytes;   /* 128; at most 128 */
-    size_t value_bytes; /* 4096 */
+    size_t value_bytes; /* 4096; at most 2^30 */
     size_t chain_names; /* 32: the first 4 and the newest are kept, the rest counted; 5..255 */
     size_t name_bytes;  /* 64; at most 64 */
-    size_t scope_depth; /* 1024 */
+    size_t scope_depth; /* 1024; at most 2^24 */
 } dctx_limits_t;
 
 /*
@@ -116,8 +116,8 @@ DCTX_EXPORT void dctx_registry_destroy(dctx_registry_t **registry_p);
  * Ownership: the key lives as long as its registry. ret_key may be NULL.
  * Errors: DCTX_ERR_FROZEN; DCTX_ERR_CONFLICT (the name, ignoring ASCII case, stands for another
  *   type, other flags, version, codec or reach); DCTX_ERR_INVALID (no name, no type, control
- *   characters, a broadcast key whose type has no encode or decode, a migration that does not go up
- *   or does not end at the version); DCTX_ERR_LIMIT (name length, or 65535 keys); DCTX_ERR_NOMEM.
+ *   characters, a broadcast key whose type has no encode or decode, a codec for strings or bytes,
+ *   which have no fixed size, a migration that does not go up or does not end at the version); DCTX_ERR_LIMIT (name length, or 65535 keys); DCTX_ERR_NOMEM.
  * Thread-safety: one thread at a time per registry.
  * Limits and units: name 128 bytes.
  */

@@ -134,7 +134,7 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_snapshot_from_base64(dctx_registry
  * pthread_create() whose thread begins with a fork of the caller's context.
  *
  * Ownership: the fork is released when `run` returns or the thread ends.
- * Errors: DCTX_ERR_NOMEM; DCTX_ERR_IO with errno's words in the detail.
+ * Errors: DCTX_ERR_NOMEM; DCTX_ERR_NOT_FROZEN; DCTX_ERR_IO with errno's words in the detail.
  * Limits and units: none.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_thread_create(pthread_t *ret_thread,
@@ -148,7 +148,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_thread_create(pthread_t *ret_threa
  *
  * Ownership: the caller owns the task and what `arg` points to. Destroy takes NULL. A task may
  *   destroy itself while it runs.
- * Errors: DCTX_ERR_NOMEM from new; run passes on an attach that failed, without calling.
+ * Errors: DCTX_ERR_NOMEM, DCTX_ERR_NOT_FROZEN, and for the name as dctx_scope_push() from new; run
+ *   passes on an attach that failed, without calling.
  * Thread-safety: new, then run on one thread at a time or on several at once; destroy when none
  *   runs.
  * Limits and units: none.
