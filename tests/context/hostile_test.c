@@ -776,3 +776,28 @@ Test(hostile, elided_does_not_wrap, .init = init)
     wire_finish(&wire);
     done();
 }
+
+/* A thousand keys of its own cost a registry's snapshots no more than the bound allows. */
+Test(hostile, many_keys_of_ones_own, .init = init)
+{
+    dctx_registry_t *registry = NULL;
+    dctx_snapshot_t *snapshot = NULL;
+    wire_t wire;
+    cr_assert_eq(dctx_registry_new(&registry), DCTX_OK);
+    for (int i = 0; i < 1000; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "key-%03d", i);
+        const dctx_key_options_t options = {.name = name, .type = DCTX_TYPE_STRING};
+        cr_assert_eq(dctx_registry_add(registry, &options, NULL), DCTX_OK);
+    }
+    cr_assert_eq(dctx_registry_freeze(registry), DCTX_OK);
+    wire_init(&wire);
+    entries_head(&wire, 1);
+    wire_string_entry(&wire, "KEY-999", "x");
+    cr_assert_eq(decode(registry, wire.data, wire.size, &snapshot), DCTX_OK);
+    cr_assert_str_eq(dctx_snapshot_get(snapshot, dctx_registry_find(registry, "key-999")), "x");
+    dctx_snapshot_unref(&snapshot);
+    wire_finish(&wire);
+    dctx_registry_destroy(&registry);
+    done();
+}

@@ -103,7 +103,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_snapshot_encode(const dctx_snapsho
  * Ownership: `data` is copied; the caller owns the snapshot.
  * Errors: DCTX_ERR_MALFORMED, DCTX_ERR_VERSION, DCTX_ERR_LIMIT, DCTX_ERR_NOT_FROZEN,
  *   DCTX_ERR_NOMEM.
- * Limits and units: dctx_limits_t of the registry; allocates at most 16 KiB + 4 * size.
+ * Limits and units: dctx_limits_t of the registry; allocates at most 16 KiB + 4 * size, and a
+ *   pointer for each broadcast key of the registry past the thousandth.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_snapshot_decode(dctx_registry_t *registry,
                                                               const void *data, size_t size,

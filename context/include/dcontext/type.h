@@ -31,7 +31,9 @@ typedef struct dctx_bytes {
  *
  * All callbacks are optional but `encode` and `decode` are needed for a broadcast key and for a
  * message that leaves the process. They may call any dcontext function, run on any thread, and must
- * not keep the pointers they are given.
+ * not keep the pointers they are given. There is no value within itself: what a decode function is
+ * making reads as absent until it returns, what an encode function is at is refused to a further
+ * encoding on that thread with DCTX_ERR_CODEC.
  */
 typedef struct dctx_type {
     const char *name; /* for errors, and a message's type name on the wire */
