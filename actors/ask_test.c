@@ -121,14 +121,17 @@ typedef struct called {
 
 static void call(dctx_error_t status, const dctx_message_t *reply, void *arg)
 {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     called_t *called = arg;
     const uint64_t *number = dctx_message_get(reply, DCTX_TYPE_UINT64);
+    pthread_mutex_lock(&lock);
     called->status = status;
     strcpy(called->reason, dctx_message_reason(reply));
     called->number = number != NULL ? *number : 0;
     strcpy(called->tenant, tenant_get_or(""));
     strcpy(called->secret, secret_get_or(""));
     strcpy(called->chain, chain());
+    pthread_mutex_unlock(&lock);
     dctx_message_t *none = NULL;
     cr_assert_eq(ask_and_wait(DCTX_REF_NONE, 0, 0, &none), DCTX_ERR_INVALID);
     gate_pass(&called->gate);
@@ -249,11 +252,10 @@ Test(ask, an_actor_hears_each_outcome_in_its_own_context, .init = fixture_init, 
     /* One for each manner, so that STOP ends only itself; and last one that is not there to answer. */
     dctx_system_t *system = start(NULL);
     asker_t askers[MANNERS_COUNT];
+    answerer_t answerers[MANNERS_COUNT];
     for (unsigned i = 0; i < MANNERS_COUNT; i++) {
-        answerer_t *answerer = calloc(1, sizeof *answerer);
-        gate_t gate = GATE_INIT;
-        cr_assert_not_null(answerer);
-        answerer->has_deferred = gate;
+        answerer_t *answerer = &answerers[i];
+        *answerer = (answerer_t){.has_deferred = GATE_INIT};
         askers[i] =
             (asker_t){.to = spawn(system, NULL, answer, answerer),
                       .first = i,

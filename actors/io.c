@@ -609,11 +609,9 @@ void dctx_io_run(zsock_t *pipe, void *arg)
         if (!io->abandoned)
             wait_for_work(io, more, due);
     }
-    if (io->abandoned)
-        return;
     dctx_link_destroy(&io->link);
     if (io->abandoned)
-        return;
+        dctx_runner_park();
     dctx_runner_here = NULL;
     atomic_store_explicit(&io->left, 1, memory_order_release);
     dctx_futex_wake_all(&io->left);

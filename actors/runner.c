@@ -72,10 +72,21 @@ bool dctx_runner_end(dctx_runner_t *runner)
         atomic_store(&runner->busy, NULL);
     }
     runner->actor = NULL;
+    return !dctx_runner_is_given_up(runner);
+}
+
+bool dctx_runner_is_given_up(dctx_runner_t *runner)
+{
     if (__builtin_expect(dctx_phase_(runner->system) == DCTX_PHASE_RUNNING, 1))
-        return true;
+        return false;
     pthread_mutex_lock(&runner->lock);
     bool abandoned = runner->abandoned;
     pthread_mutex_unlock(&runner->lock);
-    return !abandoned;
+    return abandoned;
+}
+
+void dctx_runner_park(void)
+{
+    for (;;)
+        (void)pause();
 }

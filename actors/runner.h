@@ -73,6 +73,14 @@ void dctx_runner_begin(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_
                        const dctx_snapshot_t *context, const char *prefix);
 bool dctx_runner_end(dctx_runner_t *runner);
 
+/* Between two pieces of user code in one begin and end: true if the thread was given up in the first. Then
+ * only its own memory and that of the system, which stays, may be touched before end. */
+bool dctx_runner_is_given_up(dctx_runner_t *runner);
+
+/* Where a thread ends that was given up. It does not return: CZMQ may be gone already, and with it what
+ * called us. */
+void dctx_runner_park(void) __attribute__((noreturn));
+
 /* To be called when a turn begins. */
 void dctx_runner_turn(dctx_runner_t *runner, dctx_actor_t *actor);
 

@@ -36,6 +36,7 @@ typedef struct dctx_worker {
     dctx_runner_t runner;
     unsigned index;
     zactor_t *thread;
+    zsock_t *pipe; /* its thread's end, which it does not use: closed for it if it is given up */
 
     _Alignas(64) _Atomic(dctx_actor_t *)
         next;                /* the slot: its worker puts in; it or a watcher takes out */

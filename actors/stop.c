@@ -164,12 +164,20 @@ static bool part(dctx_system_t *system, dctx_runner_t *runner, dctx_futex_t *lef
     return false;
 }
 
-/* Ends our half of a zactor. It waits for its thread's good-bye: for one that has left that is on its way, for
- * one that was given up it may never come. */
-static void let_go(zactor_t **actor_p, bool left)
+/* Ends a zactor whose thread has left, and waits, not for ever, for its good-bye, which is on its way. */
+static void let_go(zactor_t **actor_p)
 {
-    zsock_set_rcvtimeo(zactor_sock(*actor_p), left ? GRACE_MS : 0);
+    zsock_set_rcvtimeo(zactor_sock(*actor_p), GRACE_MS);
     zactor_destroy(actor_p);
+}
+
+/* Closes both ends of the pipe to a worker that was given up, as CZMQ reports sockets that are left at exit.
+ * Its thread has not used its end since it started, and parks when it comes back. */
+static void close_pipe(dctx_worker_t *worker)
+{
+    zsock_set_rcvtimeo(zactor_sock(worker->thread), 0);
+    zactor_destroy(&worker->thread);
+    zsock_destroy(&worker->pipe);
 }
 
 /* ---- the steps --------------------------------------------------------------------------------- */
@@ -190,11 +198,17 @@ static void part_from_threads(dctx_system_t *system, int64_t deadline)
     dctx_scheduler_quit_(&system->scheduler);
     for (unsigned i = 0; i < system->scheduler.worker_count; i++) {
         dctx_worker_t *worker = &system->scheduler.workers[i];
-        if (worker->thread != NULL)
-            let_go(&worker->thread, part(system, &worker->runner, &worker->left, deadline));
+        if (worker->thread == NULL)
+            continue;
+        if (part(system, &worker->runner, &worker->left, deadline))
+            let_go(&worker->thread);
+        else
+            close_pipe(worker);
     }
-    for (dctx_pinned_t *pinned = system->pinned; pinned != NULL; pinned = pinned->next)
-        (void)part(system, &pinned->runner, &pinned->left, deadline);
+    for (dctx_pinned_t *pinned = system->pinned; pinned != NULL; pinned = pinned->next) {
+        if (!pinned->runner.abandoned && !part(system, &pinned->runner, &pinned->left, deadline))
+            pthread_detach(pinned->thread);
+    }
     dctx_pinned_reap_(system);
 }
 
@@ -247,7 +261,11 @@ static void stop_io(dctx_system_t *system, int64_t deadline)
     if (system->io.thread == NULL)
         return;
     dctx_io_quit_(&system->io);
-    let_go(&system->io.thread, part(system, &system->io.runner, &system->io.left, deadline));
+    /* If it is given up its sockets stay open, and so must its pipe: CZMQ then does not wait for them at exit. */
+    if (part(system, &system->io.runner, &system->io.left, deadline))
+        let_go(&system->io.thread);
+    else
+        system->io.thread = NULL;
 }
 
 dctx_error_t dctx_system_stop_(dctx_system_t *system, int64_t timeout_ms)
@@ -262,7 +280,11 @@ dctx_error_t dctx_system_stop_(dctx_system_t *system, int64_t timeout_ms)
     enter_phase(system, DCTX_PHASE_CLOSING);
     dctx_asks_fail_(system, NULL, NULL, DCTX_ERR_STOPPED);
     stop_actors(system);
-    (void)wait_quiet(system, at_least_grace(deadline));
+    if (!wait_quiet(system, at_least_grace(deadline))) {
+        /* No time for what lies before an actor's stop: that is to be cleared away by us. */
+        atomic_store(&system->hurry, true);
+        (void)wait_quiet(system, at_least_grace(0));
+    }
     part_from_threads(system, at_least_grace(deadline));
 
     /* Nobody is at work any more but threads from outside that have just been let in: see

@@ -97,6 +97,8 @@ static bool end_actor(dctx_runner_t *runner, dctx_actor_t *actor, dctx_error_t r
         enter_anyhow(runner, NULL, actor->scope, &scope);
         actor->on_stop(actor, actor->state);
         leave(runner, actor, &scope);
+        if (dctx_runner_is_given_up(runner))
+            return false;
     }
     close_life(system, actor, reason);
     if (actor->destroy_state != NULL)
@@ -137,7 +139,10 @@ static void call_through_pipeline(dctx_runner_t *runner, dctx_actor_t *actor,
                                   message->snapshot != NULL ? message->snapshot : system->empty};
     size_t passed = 0;
     dctx_error_t outcome = DCTX_OK;
-    if (dctx_pipeline_inbound(&system->pipeline, &passage, &passed) == DCTX_CONTINUE) {
+    dctx_verdict_t verdict = dctx_pipeline_inbound(&system->pipeline, &passage, &passed);
+    if (dctx_runner_is_given_up(runner))
+        return;
+    if (verdict == DCTX_CONTINUE) {
         call_handler(runner, actor, message, &outcome);
         if (outcome != DCTX_OK)
             *ret_error = outcome;
@@ -145,6 +150,8 @@ static void call_through_pipeline(dctx_runner_t *runner, dctx_actor_t *actor,
         outcome = *ret_error = DCTX_ERR_REJECTED;
         dctx_message_die_(system, passage.target, message, outcome);
     }
+    if (dctx_runner_is_given_up(runner))
+        return;
     dctx_pipeline_handled(&system->pipeline, &passage, passed, outcome);
 }
 
@@ -248,6 +255,14 @@ static bool run_start(dctx_runner_t *runner, dctx_actor_t *actor)
     return end_actor(runner, actor, error, false);
 }
 
+/* A message for a living actor of a system that is closing. */
+static bool bury_or_end(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message)
+{
+    if (atomic_load(&runner->system->hurry) && !end_actor(runner, actor, DCTX_ERR_STOPPED, true))
+        return false;
+    return bury(runner, actor, message, DCTX_ERR_STOPPED);
+}
+
 /* Takes one node. False: abandoned; the node and all else is another's. */
 static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
 {
@@ -263,7 +278,7 @@ static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
         if (__builtin_expect(!living, 0))
             return bury(runner, actor, dctx_message_of(node), death_of(actor, node));
         if (__builtin_expect(dctx_phase_(runner->system) >= DCTX_PHASE_CLOSING, 0))
-            return bury(runner, actor, dctx_message_of(node), DCTX_ERR_STOPPED);
+            return bury_or_end(runner, actor, dctx_message_of(node));
         return handle(runner, actor, dctx_message_of(node));
     case DCTX_NODE_START:
         return true; /* it has brought the actor here, that is all */

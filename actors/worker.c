@@ -18,6 +18,7 @@ void dctx_worker_run(zsock_t *pipe, void *arg)
     dctx_system_t *system = self->runner.system;
     dctx_scheduler_t *scheduler = &system->scheduler;
     dctx_runner_here = &self->runner;
+    self->pipe = pipe;
     prepare_context();
     zsock_signal(pipe, 0);
     dctx_actor_t *actor;
@@ -26,7 +27,7 @@ void dctx_worker_run(zsock_t *pipe, void *arg)
         if (turn == DCTX_TURN_AGAIN)
             dctx_scheduler_again_(scheduler, self, actor);
         else if (turn == DCTX_TURN_ABANDONED)
-            return;
+            dctx_runner_park();
     }
     dctx_runner_here = NULL;
     atomic_store_explicit(&self->left, 1, memory_order_release);
