@@ -5,6 +5,7 @@
 #include <dcontext/dcontext.h>
 #include <dcontext/link.h>
 #include <dcontext/policy.h>
+#include <dcontext/seal.h>
 #include <dcontext/secure.h>
 #include <dcontext/session.h>
 #include <dcontext/stamp.h>
