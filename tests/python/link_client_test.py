@@ -14,7 +14,8 @@ ECHO = None
 
 
 class LinkTest(unittest.TestCase):
-    arguments = ()
+    # A heartbeat of a minute: on a busy machine nobody is to be taken for dead that is only slow.
+    arguments = ("60000",)
 
     def setUp(self):
         self.echo = Program(ECHO, *self.arguments)
@@ -178,7 +179,7 @@ class Asking(LinkTest):
 
 
 class Flow(LinkTest):
-    arguments = ("1000", "8")
+    arguments = ("60000", "8")
 
     def test_it_keeps_to_the_window(self):
         peer = self.dial(window=4)
@@ -211,10 +212,6 @@ class Flow(LinkTest):
             record = peer.next()
         self.assertEqual(msgpack.unpackb(record.payload), "2")
 
-
-class Life(LinkTest):
-    arguments = ("100",)
-
     def test_pings_are_answered_with_what_they_hold(self):
         peer = self.dial()
         for payload in (b"", b"x", bytes(range(64))):
@@ -222,11 +219,15 @@ class Life(LinkTest):
             record = peer.next()
             self.assertEqual((record.kind, record.payload), (PONG, payload))
 
+
+class Life(LinkTest):
+    arguments = ("500",)
+
     def test_who_answers_pings_stays(self):
         peer = self.dial()
         self.assertEqual(self.echo.line(), "up python")
-        while peer.pings < 5:
-            self.assertTrue(peer.socket.poll(5000), "it sends no PING")
+        while peer.pings < 4:  # of which the last could not come had the first not been answered
+            self.assertTrue(peer.socket.poll(10000), "it sends no PING")
             for record in unpack_frame(peer.socket.recv()):
                 self.assertEqual(record.kind, PING)
                 peer.pings += 1
@@ -234,12 +235,16 @@ class Life(LinkTest):
         peer.ask("see", "hi")
         self.assertEqual(peer.next().kind, REPLY)
 
-    def test_who_does_not_is_gone(self):
+
+class Death(LinkTest):
+    arguments = ("100",)
+
+    def test_who_does_not_answer_is_gone(self):
+        begin = time.monotonic()
         peer = self.dial()
         self.assertEqual(self.echo.line(), "up python")
-        begin = time.monotonic()
         self.assertEqual(self.echo.line(), "down python: it fell silent")
-        self.assertGreater(time.monotonic() - begin, 0.25)
+        self.assertGreaterEqual(time.monotonic() - begin, 0.3)
         peer.ask("see", "hi")
         self.assertEqual(peer.next().kind, REFUSED)
 
@@ -250,7 +255,7 @@ class Listening(unittest.TestCase):
     def setUp(self):
         self.router = socket(zmq.ROUTER)
         port = self.router.bind_to_random_port("tcp://127.0.0.1")
-        self.echo = Program(ECHO, "100", "100", "python", f"tcp://127.0.0.1:{port}")
+        self.echo = Program(ECHO, "500", "100", "python", f"tcp://127.0.0.1:{port}")
 
     def tearDown(self):
         self.router.close()
