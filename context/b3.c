@@ -121,19 +121,38 @@ static bool parse_flags(dctx_bytes_t sampled, dctx_bytes_t flags, dctx_trace_t *
                : !equals(sampled, "d") && parse_decision(sampled.data, sampled.size, trace);
 }
 
-static void extract_multi(const dctx_carrier_t *carrier, dctx_extraction_t *extraction)
+/* All headers of both forms, found in one walk. */
+typedef struct found {
+    dctx_single_t single;
+    dctx_single_t fields[FIELDS];
+    bool several;
+} found_t;
+
+static bool take_header(dctx_bytes_t name, dctx_bytes_t value, void *arg)
+{
+    found_t *found = arg;
+    if (name.size == 2 && dctx_fold_equal_(name.data, "b3", 2))
+        return dctx_single_visit_(name, value, &found->single);
+    if (name.size < 10 || !dctx_fold_equal_(name.data, "x-b3-", 5))
+        return true;
+    for (int i = 0; i < FIELDS; i++)
+        if (strlen(field_names[i]) == name.size &&
+            dctx_fold_equal_(name.data, field_names[i], name.size)) {
+            found->several = true;
+            return dctx_single_visit_(name, value, &found->fields[i]);
+        }
+    return true;
+}
+
+static void extract_several(const found_t *found, dctx_extraction_t *extraction)
 {
     dctx_bytes_t values[FIELDS];
-    bool some = false;
     for (int i = 0; i < FIELDS; i++) {
-        dctx_single_t header = dctx_single_(carrier, field_names[i]);
-        values[i] = header.count == 1 ? header.value : (dctx_bytes_t){NULL, 0};
-        some |= header.count > 0;
-        if (header.count > 1)
+        const dctx_single_t *header = &found->fields[i];
+        values[i] = header->count == 1 ? header->value : (dctx_bytes_t){NULL, 0};
+        if (header->count > 1)
             dctx_extraction_malformed(extraction);
     }
-    if (!some)
-        return;
     dctx_trace_t trace = {0};
     if (!parse_flags(values[SAMPLED], values[FLAGS], &trace))
         dctx_extraction_malformed(extraction);
@@ -154,13 +173,15 @@ static void extract_multi(const dctx_carrier_t *carrier, dctx_extraction_t *extr
 /* One header wins over several, whatever it says. */
 static void extract(const dctx_carrier_t *carrier, dctx_extraction_t *extraction)
 {
-    dctx_single_t header = dctx_single_(carrier, "b3");
-    if (header.count == 0) {
-        extract_multi(carrier, extraction);
+    found_t found = {0};
+    carrier->each(carrier->headers, NULL, take_header, &found);
+    if (found.single.count == 0) {
+        if (found.several)
+            extract_several(&found, extraction);
         return;
     }
     dctx_trace_t trace = {0};
-    if (header.count > 1 || !parse_single(header.value, &trace))
+    if (found.single.count > 1 || !parse_single(found.single.value, &trace))
         dctx_extraction_malformed(extraction);
     else
         dctx_extraction_trace_(extraction, &trace);

@@ -8,6 +8,7 @@
 
 #include <dcontext/contexts.h>
 
+#include "chars.h"
 #include "extraction.h"
 #include "registry.h"
 #include "type.h"
@@ -20,31 +21,9 @@
 
 /* ---- grammar ---- */
 
-static bool in(const uint64_t bits[2], char c)
-{
-    unsigned char u = (unsigned char)c;
-    return u < 128 && (bits[u >> 6] >> (u & 63) & 1) != 0;
-}
-
-static bool is_token_char(char c)
-{
-    static const uint64_t bits[2] = {UINT64_C(0x03ff6cfa00000000), UINT64_C(0x57ffffffc7fffffe)};
-    return in(bits, c);
-}
-
-/* What a value may hold as it is, the percent sign of an escape included. */
-static bool is_octet(char c)
-{
-    static const uint64_t bits[2] = {UINT64_C(0xf7ffeffa00000000), UINT64_C(0x7fffffffefffffff)};
-    return in(bits, c);
-}
-
 bool dctx_baggage_is_token_(const char *text, size_t size)
 {
-    for (size_t i = 0; i < size; i++)
-        if (!is_token_char(text[i]))
-            return false;
-    return size > 0;
+    return size > 0 && dctx_chars_span_(text, size, DCTX_CHAR_TOKEN) == size;
 }
 
 typedef struct member {
@@ -61,21 +40,20 @@ typedef struct cursor {
     const char *end;
 } cursor_t;
 
-static void skip_blanks(cursor_t *cursor)
+static inline void skip_blanks(cursor_t *cursor)
 {
     while (cursor->at < cursor->end && (*cursor->at == ' ' || *cursor->at == '\t'))
         cursor->at++;
 }
 
-static size_t take(cursor_t *cursor, bool (*is)(char))
+static inline size_t take(cursor_t *cursor, unsigned class)
 {
-    const char *from = cursor->at;
-    while (cursor->at < cursor->end && is(*cursor->at))
-        cursor->at++;
-    return (size_t)(cursor->at - from);
+    size_t size = dctx_chars_span_(cursor->at, (size_t)(cursor->end - cursor->at), class);
+    cursor->at += size;
+    return size;
 }
 
-static bool take_char(cursor_t *cursor, char c)
+static inline bool take_char(cursor_t *cursor, char c)
 {
     skip_blanks(cursor);
     bool found = cursor->at < cursor->end && *cursor->at == c;
@@ -89,17 +67,17 @@ static bool parse_member(dctx_bytes_t text, member_t *member)
 {
     cursor_t cursor = {text.data, (const char *)text.data + text.size};
     *member = (member_t){.text = text.data, .size = text.size};
-    member->name_size = take(&cursor, is_token_char);
+    member->name_size = take(&cursor, DCTX_CHAR_TOKEN);
     if (member->name_size == 0 || !take_char(&cursor, '='))
         return false;
     member->value = cursor.at;
-    member->value_size = take(&cursor, is_octet);
+    member->value_size = take(&cursor, DCTX_CHAR_BAGGAGE);
     while (take_char(&cursor, ';')) {
         member->properties = true;
-        if (take(&cursor, is_token_char) == 0)
+        if (take(&cursor, DCTX_CHAR_TOKEN) == 0)
             return false;
         if (take_char(&cursor, '='))
-            (void)take(&cursor, is_octet);
+            (void)take(&cursor, DCTX_CHAR_BAGGAGE);
     }
     return cursor.at == cursor.end;
 }
@@ -403,7 +381,7 @@ static void put_member(line_t *line, const member_t *member)
 
 static bool needs_escape(char c)
 {
-    return c == '%' || !is_octet(c);
+    return c == '%' || !dctx_char_is_(c, DCTX_CHAR_BAGGAGE);
 }
 
 static void put_claim(line_t *line, const dctx_claim_t *claim, const char *text, size_t size)

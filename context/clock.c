@@ -108,7 +108,7 @@ const dctx_clocks_t *dctx_clock_or_current_(const dctx_clocks_t *clock)
 
 #define COARSE_PERIOD 500000 /* ns */
 
-int64_t dctx_coarse_reading_;
+int64_t dctx_coarse_reading_ = DCTX_COARSE_STOPPED;
 
 /* Held over a whole start or stop, the join included, so that no start meets a thread that is ending.
  * Guards the users (how many starts want a stop) and the thread. */
@@ -139,7 +139,7 @@ static void *coarse_run(void *arg)
         (void)pthread_cond_timedwait(&coarse_wake, &coarse_lock, &until);
     }
     /* Nobody may take an old reading for the time. */
-    __atomic_store_n(&dctx_coarse_reading_, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&dctx_coarse_reading_, DCTX_COARSE_STOPPED, __ATOMIC_RELAXED);
     (void)pthread_mutex_unlock(&coarse_lock);
     return NULL;
 }
@@ -178,7 +178,7 @@ dctx_error_t dctx_coarse_clock_start(void)
         error = coarse_begin();
         coarse_running = error == 0;
         if (!coarse_running)
-            __atomic_store_n(&dctx_coarse_reading_, 0, __ATOMIC_RELAXED);
+            __atomic_store_n(&dctx_coarse_reading_, DCTX_COARSE_STOPPED, __ATOMIC_RELAXED);
     }
     coarse_users++;
     (void)pthread_mutex_unlock(&coarse_control);
@@ -204,7 +204,7 @@ void dctx_coarse_clock_stop(void)
 int64_t dctx_coarse_clock_now(void)
 {
     int64_t reading = __atomic_load_n(&dctx_coarse_reading_, __ATOMIC_RELAXED);
-    return reading != 0 ? reading : now(CLOCK_MONOTONIC);
+    return reading != DCTX_COARSE_STOPPED ? reading : now(CLOCK_MONOTONIC);
 }
 
 /* ---- chance ---- */

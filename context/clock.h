@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <dcontext/clock.h>
+#include <dcontext/internal.h>
 
 static inline int64_t dctx_time_add_(int64_t a, int64_t b)
 {
@@ -48,14 +49,8 @@ static inline bool dctx_clock_same_boot_(const dctx_clocks_t *clock, const uint8
 /* NULL stands for the clock of the registry that is current on this thread. */
 const dctx_clocks_t *dctx_clock_or_current_(const dctx_clocks_t *clock);
 
-/* The coarse clock's last reading; 0 while it is not started. Written by its thread, read by any; relaxed, as
- * a time orders nothing. */
-extern int64_t dctx_coarse_reading_;
-
-static inline int64_t dctx_coarse_now_(void)
-{
-    int64_t reading = __atomic_load_n(&dctx_coarse_reading_, __ATOMIC_RELAXED);
-    return __builtin_expect(reading != 0, 1) ? reading : dctx_coarse_clock_now();
-}
+/* What the coarse clock's reading is while it is stopped: so late that nothing is due later, and that an addition
+ * does not overflow. The reading is written by its thread, and by who starts it; relaxed, as a time orders nothing. */
+#define DCTX_COARSE_STOPPED (INT64_MAX - 2 * DCTX_COARSE_ERROR_)
 
 #endif

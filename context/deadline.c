@@ -1,5 +1,6 @@
 #include "deadline.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "clock.h"
@@ -99,32 +100,25 @@ const dctx_deadline_t *dctx_snapshot_deadline(const dctx_snapshot_t *snapshot)
     return snapshot != NULL ? find(snapshot) : NULL;
 }
 
-/* The coarse clock is this much behind at most. */
-#define COARSE_ERROR 1000000
-
-static bool expired_precisely(const dctx_snapshot_t *snapshot, const dctx_deadline_t *deadline)
-{
-    return dctx_clock_monotonic_(dctx_registry_clocks(snapshot->registry)) >= deadline->due;
-}
+_Static_assert(offsetof(dctx_snapshot_t, due) == 0, "where dctx_snapshot_expired_() looks");
 
 bool dctx_snapshot_expired(const dctx_snapshot_t *snapshot)
 {
-    if (__builtin_expect(snapshot == NULL, 0))
+    if (snapshot == NULL)
         return false;
+    dctx_snapshot_t *keeper = (dctx_snapshot_t *)(uintptr_t)snapshot;
     const dctx_deadline_t *deadline = find(snapshot);
+    if (snapshot->registry->clock.wall == NULL)
+        __atomic_store_n(&keeper->due.ns, deadline != NULL ? deadline->due : INT64_MAX,
+                         __ATOMIC_RELAXED);
     if (deadline == NULL)
         return false;
-    /* Far from due, as most are, one load tells. */
-    if (__builtin_expect(snapshot->registry->clock.wall == NULL, 1)) {
-        int64_t reading = __atomic_load_n(&dctx_coarse_reading_, __ATOMIC_RELAXED);
-        if (__builtin_expect(reading != 0 && deadline->due > reading &&
-                                 deadline->due - reading > COARSE_ERROR,
-                             1))
-            return false;
-        if (reading != 0 && reading >= deadline->due)
-            return true;
-    }
-    return expired_precisely(snapshot, deadline);
+    /* The coarse reading decides unless it is too close to tell. */
+    int64_t reading = __atomic_load_n(&dctx_coarse_reading_, __ATOMIC_RELAXED);
+    if (snapshot->registry->clock.wall == NULL && reading != DCTX_COARSE_STOPPED &&
+        deadline->due > reading + DCTX_COARSE_ERROR_)
+        return false;
+    return dctx_clock_monotonic_(dctx_registry_clocks(snapshot->registry)) >= deadline->due;
 }
 
 /* ---- on the wire: [remaining, sent, since set, boot id or nil, due], of fixed width ---- */

@@ -21,6 +21,7 @@ typedef struct dctx_wire {
 /* Each pointer but the last three is set when the snapshot is made and never again; NULL stands for
  * "none". */
 struct dctx_snapshot {
+    dctx_snapshot_due_t due;
     dctx_refcount_t refs;
     dctx_registry_t *registry;
     dctx_owner_t *home;              /* in whose memory it lies, with a reference; NULL: its own */

@@ -2,54 +2,35 @@
 
 #include <string.h>
 
+#include "chars.h"
+
 /* Members longer than this go first when there is no room for all. */
 #define LONG_MEMBER 128
 
-/* What a character may be in. */
-enum { KEY = 1, DIGIT_OR_LOWER = 2, LOWER = 4, VALUE = 8 };
-
-static unsigned class_of(char c)
+static bool all(const char *text, size_t size, unsigned class)
 {
-    unsigned char u = (unsigned char)c;
-    unsigned is = u >= 0x20 && u <= 0x7e && u != ',' && u != '=' ? VALUE : 0;
-    if (u >= 'a' && u <= 'z')
-        return is | KEY | DIGIT_OR_LOWER | LOWER;
-    if (u >= '0' && u <= '9')
-        return is | KEY | DIGIT_OR_LOWER;
-    if (u == '_' || u == '-' || u == '*' || u == '/')
-        return is | KEY;
-    return is;
-}
-
-static bool all_key(const char *text, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        if ((class_of(text[i]) & KEY) == 0)
-            return false;
-    return true;
+    return dctx_chars_span_(text, size, class) == size;
 }
 
 bool dctx_tracestate_key_(const char *key, size_t size)
 {
-    if (size == 0 || size > DCTX_TRACESTATE_KEY_BYTES || (class_of(key[0]) & DIGIT_OR_LOWER) == 0)
+    if (size == 0 || size > DCTX_TRACESTATE_KEY_BYTES ||
+        !dctx_char_is_(key[0], DCTX_CHAR_DIGIT_OR_LOWER))
         return false;
-    const char *at = memchr(key, '@', size);
-    if (at == NULL)
-        return all_key(key, size);
-    size_t tenant = (size_t)(at - key);
+    size_t tenant = dctx_chars_span_(key, size, DCTX_CHAR_STATE_KEY);
+    if (tenant == size)
+        return true;
     size_t system = size - tenant - 1;
-    return tenant <= 241 && system >= 1 && system <= 14 && all_key(key, tenant) &&
-           (class_of(at[1]) & LOWER) != 0 && all_key(at + 1, system);
+    return key[tenant] == '@' && tenant <= 241 && system >= 1 && system <= 14 &&
+           dctx_char_is_(key[tenant + 1], DCTX_CHAR_LOWER) &&
+           all(key + tenant + 1, system, DCTX_CHAR_STATE_KEY);
 }
 
 bool dctx_tracestate_value_(const char *value, size_t size)
 {
     if (size == 0 || size > DCTX_TRACESTATE_VALUE_BYTES || value[size - 1] == ' ')
         return false;
-    for (size_t i = 0; i < size; i++)
-        if ((class_of(value[i]) & VALUE) == 0)
-            return false;
-    return true;
+    return all(value, size, DCTX_CHAR_STATE_VALUE);
 }
 
 static bool is_blank(char c)

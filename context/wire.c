@@ -434,8 +434,10 @@ static dctx_error_t take_deadline(dctx_snapshot_t *snapshot)
 {
     dctx_value_t **slot =
         &snapshot->table[DCTX_KIND_BROADCAST]->slots[snapshot->registry->deadline_index];
-    if (__builtin_expect(*slot == NULL, 1))
+    if (__builtin_expect(*slot == NULL, 1)) {
+        snapshot->due.ns = INT64_MAX;
         return DCTX_OK;
+    }
     dctx_grave_t grave = {NULL};
     dctx_error_t error = dctx_deadline_arrive_(snapshot->registry, slot, &grave);
     dctx_grave_empty_(&grave);

@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include <dcontext/context.h>
+#include <dcontext/contexts.h>
 #include <dcontext/error.h>
 #include <dcontext/registry.h>
 #include <dcontext/type.h>
@@ -84,6 +85,29 @@ DCTX_EXPORT dctx_companion_t *dctx_snapshot_companion_(const dctx_snapshot_t *sn
 DCTX_EXPORT bool dctx_snapshot_set_companion_(const dctx_snapshot_t *snapshot,
                                               dctx_companion_t *expected,
                                               dctx_companion_t *companion);
+
+/*
+ * dctx_snapshot_expired(), for who asks it of every message: two loads and a comparison as long as the coarse
+ * clock runs and the snapshot's deadline is far, or it has none.
+ *
+ * What a snapshot begins with: when it is due by the system's clock, INT64_MAX if it has no deadline, 0 if that is
+ * not known. All who find out find the same, so relaxed is enough. And the coarse clock's last reading; while it is
+ * stopped, a time later than any due.
+ */
+typedef struct dctx_snapshot_due {
+    int64_t ns;
+} dctx_snapshot_due_t;
+DCTX_EXPORT extern int64_t dctx_coarse_reading_;
+#define DCTX_COARSE_ERROR_ 1000000
+
+static inline bool dctx_snapshot_expired_(const dctx_snapshot_t *snapshot)
+{
+    const dctx_snapshot_due_t *due = (const dctx_snapshot_due_t *)(const void *)snapshot;
+    int64_t now = __atomic_load_n(&dctx_coarse_reading_, __ATOMIC_RELAXED);
+    return __builtin_expect(__atomic_load_n(&due->ns, __ATOMIC_RELAXED) <= now + DCTX_COARSE_ERROR_,
+                            0) &&
+           dctx_snapshot_expired(snapshot);
+}
 
 /*
  * Closes the scope or attachment behind the token and all that were opened after it and are still
