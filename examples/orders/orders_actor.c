@@ -124,8 +124,12 @@ static void take_stock(question_t *question, const stock_t *stock)
                  line->quantity);
         break;
     case TOO_FEW:
-        snprintf(hop->what, sizeof hop->what, "%s x %" PRId64 ": only %" PRId64 " on hand",
-                 line->sku, line->quantity, stock->on_hand);
+        if (stock->on_hand > 0)
+            snprintf(hop->what, sizeof hop->what, "%s x %" PRId64 ": only %" PRId64 " on hand",
+                     line->sku, line->quantity, stock->on_hand);
+        else
+            snprintf(hop->what, sizeof hop->what, "%s x %" PRId64 ": none on hand", line->sku,
+                     line->quantity);
         worsen(answer, OUT_OF_STOCK, hop->what);
         break;
     case NOT_LISTED:

@@ -37,13 +37,14 @@ static void put_done(traffic_t *traffic, request_t *request)
         eventfd_write(traffic->wake_fd, 1);
 }
 
+/* The other side's words, when it had any. */
 static void explain(request_t *request, dctx_error_t status, const char *reason)
 {
     request->status = status;
-    if (!text_is_clean(reason, strlen(reason)))
-        reason = "";
-    text_cut(request->reason, sizeof request->reason,
-             reason[0] != '\0' ? reason : dctx_strerror(status));
+    if (reason[0] != '\0' && text_is_clean(reason, strlen(reason)))
+        text_cut(request->reason, sizeof request->reason, reason);
+    else
+        snprintf(request->reason, sizeof request->reason, "orders: %s", dctx_strerror(status));
 }
 
 /* On a worker thread, in the context in which the request was asked. */

@@ -120,6 +120,31 @@ class Failure(Case):
             self.assertRegex(summary, r"(?m)^  accepted +20 ")
             self.assertNotRegex(summary, "unreachable|timed out|failed|unfinished")
 
+    def test_interrupting_one_process_stops_it(self):
+        with Program("gateway", "--embedded", "-", stdin=subprocess.PIPE, trace=True) as gateway:
+            gateway.feed(orders(20))
+            gateway.traced(20)
+            begun = time.monotonic()
+            gateway.send(signal.SIGINT)
+            self.assertEqual(gateway.wait(), 130)
+            self.assertLess(time.monotonic() - begun, STOP_WITHIN)
+            self.assertRegex(gateway.out.all(), r"(?m)^20 requests from standard input, interrupted$")
+
+    def test_kill_9_of_orders_is_told_request_by_request(self):
+        with Program("gateway", "--json", "--timeout", str(LIMBO_MS), "-", stdin=subprocess.PIPE, trace=True) as gateway:
+            pid, _ = started(gateway, "orders")
+            gateway.feed(orders(10))
+            gateway.traced(10)
+            os.kill(pid, signal.SIGKILL)
+            gateway.err.match("^orders was killed: Killed$")
+            gateway.feed(orders(10))
+            lost = gateway.traced(20)[10:]
+            gateway.close_input()
+            self.assertEqual(gateway.wait(), 1)
+            self.assertEqual(ids(json.loads(gateway.out.all())), ["req-%06d" % n for n in range(11, 21)])
+            for one in lost:
+                self.assertRegex(gateway.err.text, r"(?m)^%s .* %s: orders: \S" % (one["request"], one["fate"]))
+
     def test_interrupting_names_the_requests_that_were_under_way(self):
         with Program("gateway",  "--concurrency", "5", "-", stdin=subprocess.PIPE, trace=True,
                      terminal=True) as gateway:
