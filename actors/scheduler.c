@@ -14,10 +14,11 @@ enum {
 dctx_error_t dctx_scheduler_init(dctx_scheduler_t *scheduler, dctx_system_t *system,
                                  unsigned workers, unsigned quantum)
 {
-    *scheduler = (dctx_scheduler_t){.worker_count = workers, .quantum = quantum};
+    *scheduler = (dctx_scheduler_t){.quantum = quantum};
     scheduler->workers = dctx_calloc_aligned_(workers * sizeof(dctx_worker_t));
     if (scheduler->workers == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for %u workers", workers);
+    scheduler->worker_count = workers;
     for (unsigned i = 0; i < workers; i++) {
         dctx_worker_t *worker = &scheduler->workers[i];
         dctx_runner_init(&worker->runner, system, DCTX_RUNNER_WORKER);
@@ -29,7 +30,7 @@ dctx_error_t dctx_scheduler_init(dctx_scheduler_t *scheduler, dctx_system_t *sys
 
 void dctx_scheduler_finish(dctx_scheduler_t *scheduler)
 {
-    for (unsigned i = 0; i < scheduler->worker_count && scheduler->workers != NULL; i++)
+    for (unsigned i = 0; i < scheduler->worker_count; i++)
         dctx_runner_finish(&scheduler->workers[i].runner);
     dctx_release_aligned_(scheduler->workers);
 }

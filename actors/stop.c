@@ -268,6 +268,17 @@ static void stop_io(dctx_system_t *system, int64_t deadline)
         system->io.thread = NULL;
 }
 
+static void close_actors(dctx_system_t *system, int64_t deadline)
+{
+    dctx_asks_fail_(system, NULL, NULL, DCTX_ERR_STOPPED);
+    stop_actors(system);
+    if (wait_quiet(system, at_least_grace(deadline)))
+        return;
+    /* No time for what lies before an actor's stop: that is cleared away later. */
+    atomic_store(&system->hurry, true);
+    (void)wait_quiet(system, at_least_grace(0));
+}
+
 dctx_error_t dctx_system_stop_(dctx_system_t *system, int64_t timeout_ms)
 {
     int64_t limit = (INT64_MAX - real_now()) / NS_PER_MS - 1;
@@ -275,16 +286,11 @@ dctx_error_t dctx_system_stop_(dctx_system_t *system, int64_t timeout_ms)
     int64_t deadline = real_now() + timeout_ms * NS_PER_MS;
     enter_phase(system, DCTX_PHASE_STOPPING);
     note_all(system);
-    (void)wait_quiet(system, deadline);
-
+    if (system->started)
+        (void)wait_quiet(system, deadline);
     enter_phase(system, DCTX_PHASE_CLOSING);
-    dctx_asks_fail_(system, NULL, NULL, DCTX_ERR_STOPPED);
-    stop_actors(system);
-    if (!wait_quiet(system, at_least_grace(deadline))) {
-        /* No time for what lies before an actor's stop: that is to be cleared away by us. */
-        atomic_store(&system->hurry, true);
-        (void)wait_quiet(system, at_least_grace(0));
-    }
+    if (system->started)
+        close_actors(system, deadline);
     part_from_threads(system, at_least_grace(deadline));
 
     /* Nobody is at work any more but threads from outside that have just been let in: see

@@ -330,6 +330,7 @@ static dctx_error_t build(dctx_system_t *system, const dctx_system_options_t *op
         error = spawn_callers(system);
     if (error == DCTX_OK)
         error = start_threads(system);
+    system->started = error == DCTX_OK;
     return error;
 }
 
