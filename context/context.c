@@ -19,7 +19,7 @@ static inline dctx_value_t *find_value(const dctx_key_t *key)
     return dctx_hot_.table[key->kind]->slots[key->index];
 }
 
-const void *dctx_get(const dctx_key_t *key)
+const void *(dctx_get)(const dctx_key_t *key)
 {
     dctx_value_t *value = find_value(key);
     return value != NULL ? dctx_value_get_(value) : NULL;
@@ -33,6 +33,11 @@ const void *dctx_get_typed(const dctx_key_t *key, const dctx_type_t *type)
 bool dctx_contains(const dctx_key_t *key)
 {
     return dctx_get(key) != NULL;
+}
+
+const void *dctx_get_slowly_(const dctx_key_t *key)
+{
+    return (dctx_get)(key);
 }
 
 /* ---- who may be written ------------------------------------------------------------------------

@@ -9,7 +9,7 @@
  * error; a serial is never used again. 0 is nothing, as serials begin with 1. Any thread may store
  * it and load it, relaxed: the number is all there is.
  */
-#define INDEX_BITS 17
+#define INDEX_BITS DCTX_BOUND_INDEX_BITS_
 
 static inline uint64_t pack(const dctx_key_t *key)
 {
@@ -58,7 +58,7 @@ const dctx_key_t *dctx_typed_key_find(dctx_typed_key_t *key)
                           (bound_kind(bound) == DCTX_KIND_LOCAL ? registry->kind_count[0] : 0)];
 }
 
-const void *dctx_typed_key_get(dctx_typed_key_t *key)
+const void *(dctx_typed_key_get)(dctx_typed_key_t *key)
 {
     const dctx_registry_t *registry = dctx_hot_.registry;
     if (__builtin_expect(registry == NULL || key == NULL, 0))

@@ -11,7 +11,19 @@
 #define FIRST_STATES 4
 #define FIRST_UNDO   32
 
-_Thread_local dctx_hot_t dctx_hot_ __attribute__((tls_model("initial-exec")));
+__thread dctx_hot_t dctx_hot_ __attribute__((tls_model("initial-exec")));
+
+/* What <dcontext/inline.h> has its callers believe. */
+#define SAME_PLACE(ours, field, theirs, name)                                                      \
+    _Static_assert(offsetof(ours, field) == offsetof(theirs, name), "the ABI of inline reads")
+SAME_PLACE(struct dctx_registry, serial, dctx_registry_head_t, serial);
+SAME_PLACE(struct dctx_key, registry, dctx_key_head_t, registry);
+SAME_PLACE(struct dctx_key, index, dctx_key_head_t, index);
+SAME_PLACE(struct dctx_key, kind, dctx_key_head_t, kind);
+SAME_PLACE(dctx_value_t, data, dctx_value_head_t, data);
+SAME_PLACE(dctx_table_t, slots, dctx_table_head_t, slots);
+_Static_assert(DCTX_KINDS == 2 && DCTX_KIND_BROADCAST == 0, "the ABI of inline reads");
+_Static_assert(DCTX_SLOTS_MAX < 1 << DCTX_BOUND_INDEX_BITS_, "an index fits in bound_");
 
 /* ---- a thread's beginning and end -------------------------------------------------------------- */
 

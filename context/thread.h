@@ -25,17 +25,8 @@ typedef enum dctx_sharing {
 /* Which snapshot of the present state. */
 enum { DCTX_CAPTURE = 0, DCTX_FORK = 1 };
 
-/*
- * What a thread's every read needs, in the static TLS block itself: no pointer to follow, and nothing to test, as
- * a thread without a context has a registry that no key is of.
- */
-typedef struct dctx_hot {
-    dctx_registry_t *registry;       /* NULL if there is no context yet */
-    dctx_table_t *table[DCTX_KINDS]; /* DCTX_NO_TABLE if no value of that kind is set */
-    struct dctx_thread *thread;
-} dctx_hot_t;
-
-extern _Thread_local dctx_hot_t dctx_hot_ __attribute__((tls_model("initial-exec")));
+/* dctx_hot_, what a thread's every read needs, is in <dcontext/inline.h>. Its tables are DCTX_NO_TABLE where no value of
+ * that kind is set. */
 
 /* What was made of the present state and stays true as long as it does not change. NULL: not made yet. */
 typedef struct dctx_kept {

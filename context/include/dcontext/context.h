@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include <dcontext/error.h>
+#include <dcontext/inline.h>
 #include <dcontext/registry.h>
 
 #ifdef __cplusplus
@@ -36,6 +37,7 @@ typedef struct dctx_snapshot dctx_snapshot_t;
  *   `const dctx_bytes_t *` for bytes, a pointer to the C type for the others.
  */
 DCTX_EXPORT const void *dctx_get(const dctx_key_t *key);
+#define dctx_get(key) dctx_get_inline_(key) /* the same without a call; (dctx_get)(key) calls */
 
 /* As dctx_get(), but NULL too when the key is of another type than the one named. */
 DCTX_EXPORT const void *dctx_get_typed(const dctx_key_t *key, const dctx_type_t *type);

@@ -99,6 +99,22 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_unset(dctx_typed_key_t *
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_update(dctx_typed_key_t *key,
                                                                dctx_update_fn update, void *arg);
 
+/* dctx_typed_key_get() without a call: see inline.h. */
+static inline const void *dctx_typed_key_get_inline_(dctx_typed_key_t *key)
+{
+    const dctx_registry_head_t *registry =
+        (const dctx_registry_head_t *)(const void *)dctx_hot_.registry;
+    if (__builtin_expect(registry == NULL, 0))
+        return NULL;
+    uint64_t bound = __atomic_load_n(&key->bound_, __ATOMIC_RELAXED);
+    if (__builtin_expect(bound >> (DCTX_BOUND_INDEX_BITS_ + 1) != registry->serial, 0))
+        return dctx_typed_key_get(key);
+    int simple;
+    const void *data =
+        dctx_slot_data_((uint32_t)(bound >> DCTX_BOUND_INDEX_BITS_ & 1),
+                        (uint32_t)(bound & ((UINT64_C(1) << DCTX_BOUND_INDEX_BITS_) - 1)), &simple);
+    return __builtin_expect(simple, 1) ? data : dctx_typed_key_get(key);
+}
 #ifdef __cplusplus
 }
 #endif
@@ -106,7 +122,7 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_update(dctx_typed_key_t 
 #define DCTX_KEY_COMMON_(K)                                                                        \
     __attribute__((unused)) static inline bool K##_contains(void)                                  \
     {                                                                                              \
-        return dctx_typed_key_get(&K) != NULL;                                                     \
+        return dctx_typed_key_get_inline_(&K) != NULL;                                             \
     }                                                                                              \
     __attribute__((unused)) DCTX_MUST_CHECK static inline dctx_error_t K##_unset(void)             \
     {                                                                                              \
@@ -126,11 +142,11 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_update(dctx_typed_key_t 
     DCTX_KEY_COMMON_(K)                                                                            \
     __attribute__((unused)) static inline const char *K##_get(void)                                \
     {                                                                                              \
-        return (const char *)dctx_typed_key_get(&K);                                               \
+        return (const char *)dctx_typed_key_get_inline_(&K);                                       \
     }                                                                                              \
     __attribute__((unused)) static inline const char *K##_get_or(const char *fallback)             \
     {                                                                                              \
-        const char *value = (const char *)dctx_typed_key_get(&K);                                  \
+        const char *value = (const char *)dctx_typed_key_get_inline_(&K);                          \
         return value != NULL ? value : fallback;                                                   \
     }                                                                                              \
     __attribute__((unused)) DCTX_MUST_CHECK static inline dctx_error_t K##_set(const char *value)  \
@@ -143,11 +159,11 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_update(dctx_typed_key_t 
     DCTX_KEY_COMMON_(K)                                                                            \
     __attribute__((unused)) static inline const T *K##_get(void)                                   \
     {                                                                                              \
-        return (const T *)dctx_typed_key_get(&K);                                                  \
+        return (const T *)dctx_typed_key_get_inline_(&K);                                          \
     }                                                                                              \
     __attribute__((unused)) static inline T K##_get_or(T fallback)                                 \
     {                                                                                              \
-        const T *value = (const T *)dctx_typed_key_get(&K);                                        \
+        const T *value = (const T *)dctx_typed_key_get_inline_(&K);                                \
         return value != NULL ? *value : fallback;                                                  \
     }
 
