@@ -80,21 +80,14 @@ static inline void dctx_mailbox_init(dctx_mailbox_in_t *in, dctx_mailbox_out_t *
     atomic_init(&in->head, (uintptr_t)&out->stub | DCTX_MAILBOX_IDLE);
 }
 
-/* Puts a chain of nodes, already linked from first to last, at the end; true if the caller has to get the
- * receiver running. */
-static inline bool dctx_mailbox_push_chain(dctx_mailbox_in_t *in, dctx_node_t *first,
-                                           dctx_node_t *last)
-{
-    atomic_store_explicit(&last->next, NULL, memory_order_relaxed);
-    uintptr_t before = atomic_exchange_explicit(&in->head, (uintptr_t)last, memory_order_acq_rel);
-    dctx_node_t *previous = (dctx_node_t *)(before & ~DCTX_MAILBOX_IDLE);
-    atomic_store_explicit(&previous->next, first, memory_order_release);
-    return (before & DCTX_MAILBOX_IDLE) != 0;
-}
-
+/* Puts a node at the end; true if the caller has to get the receiver running. */
 static inline bool dctx_mailbox_push(dctx_mailbox_in_t *in, dctx_node_t *node)
 {
-    return dctx_mailbox_push_chain(in, node, node);
+    atomic_store_explicit(&node->next, NULL, memory_order_relaxed);
+    uintptr_t before = atomic_exchange_explicit(&in->head, (uintptr_t)node, memory_order_acq_rel);
+    dctx_node_t *previous = (dctx_node_t *)(before & ~DCTX_MAILBOX_IDLE);
+    atomic_store_explicit(&previous->next, node, memory_order_release);
+    return (before & DCTX_MAILBOX_IDLE) != 0;
 }
 
 /* The oldest node, not taken out. NULL if the first sender is half way: come back. For the receiver. */

@@ -32,8 +32,7 @@ static void *run(void *arg)
             break;
     }
     dctx_runner_here = NULL;
-    dctx_system_t *system = self->runner.system;
-    dctx_pool_cache_finish(&system->pool, &self->runner.cells);
+    dctx_pool_cache_finish(&self->runner.cells);
     atomic_store_explicit(&self->left, 1, memory_order_release);
     dctx_futex_wake_all(&self->left);
     return NULL;

@@ -36,7 +36,7 @@ static void release_chain(dctx_pool_cell_t *cell)
 void dctx_pool_finish(dctx_pool_t *pool)
 {
     for (int i = 0; i < DCTX_POOL_OUTSIDE; i++)
-        dctx_pool_cache_finish(pool, &pool->outside[i].cache);
+        dctx_pool_cache_finish(&pool->outside[i].cache);
     while (pool->batches != NULL) {
         dctx_pool_cell_t *batch = pool->batches;
         pool->batches = batch->next_batch;
@@ -150,9 +150,8 @@ void dctx_pool_give(dctx_pool_t *pool, dctx_pool_cache_t *cache, void *cell)
     atomic_flag_clear_explicit(&outside->busy, memory_order_release);
 }
 
-void dctx_pool_cache_finish(dctx_pool_t *pool, dctx_pool_cache_t *cache)
+void dctx_pool_cache_finish(dctx_pool_cache_t *cache)
 {
-    (void)pool;
     release_chain(cache->cells);
     release_chain(cache->full);
     *cache = (dctx_pool_cache_t){0};

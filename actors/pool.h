@@ -52,7 +52,7 @@ void dctx_pool_finish(dctx_pool_t *pool); /* what is out then stays out: nobody 
 void *dctx_pool_take(dctx_pool_t *pool, dctx_pool_cache_t *cache);
 void dctx_pool_give(dctx_pool_t *pool, dctx_pool_cache_t *cache, void *cell);
 
-/* Gives a cache's cells back when its thread ends. */
-void dctx_pool_cache_finish(dctx_pool_t *pool, dctx_pool_cache_t *cache);
+/* Frees what a cache holds, when its thread ends. */
+void dctx_pool_cache_finish(dctx_pool_cache_t *cache);
 
 #endif

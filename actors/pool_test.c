@@ -46,8 +46,8 @@ Test(pool, cells_go_from_thread_to_thread_and_none_is_lost, .init = set_up)
         }
         cr_assert_leq(blocks, COUNT + 4 * DCTX_POOL_BATCH, "cells are not used again");
     }
-    dctx_pool_cache_finish(&pool, &maker);
-    dctx_pool_cache_finish(&pool, &breaker);
+    dctx_pool_cache_finish(&maker);
+    dctx_pool_cache_finish(&breaker);
     dctx_pool_finish(&pool);
     cr_assert_eq(blocks, 0);
 }

@@ -32,7 +32,7 @@ void dctx_runner_init(dctx_runner_t *runner, dctx_system_t *system, dctx_runner_
 
 void dctx_runner_finish(dctx_runner_t *runner)
 {
-    dctx_pool_cache_finish(&runner->system->pool, &runner->cells);
+    dctx_pool_cache_finish(&runner->cells);
     pthread_mutex_destroy(&runner->lock);
 }
 

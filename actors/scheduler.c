@@ -449,8 +449,3 @@ void dctx_scheduler_quit_(dctx_scheduler_t *scheduler)
         }
     }
 }
-
-bool dctx_scheduler_is_idle_(dctx_scheduler_t *scheduler)
-{
-    return atomic_load(&scheduler->sleepers) == all_bits(scheduler);
-}

@@ -92,9 +92,6 @@ void dctx_scheduler_again_(dctx_scheduler_t *scheduler, dctx_worker_t *worker, d
 /* Tells all workers to leave. */
 void dctx_scheduler_quit_(dctx_scheduler_t *scheduler);
 
-/* True if no worker is at work; they may be by the time this returns. */
-bool dctx_scheduler_is_idle_(dctx_scheduler_t *scheduler);
-
 /* Called by a worker that is about to sleep. */
 void dctx_system_worker_idle_(dctx_system_t *system);
 

@@ -62,10 +62,10 @@ struct dctx_system {
     dctx_pinned_t *pinned; /* under pinned_lock: all threads of pinned actors not joined yet */
 
     pthread_mutex_t stop_lock; /* one stop at a time; guards what follows */
-    bool started;              /* all threads are; before that nobody but its maker knows the system */
-    bool abandoned;            /* a thread never came back: the memory stays */
-    char *left_behind;         /* the report so far */
-    struct dctx_system *next;  /* among the living, or the abandoned; under a lock of system.c */
+    bool started;      /* all threads are; before that nobody but its maker knows the system */
+    bool abandoned;    /* a thread never came back: the memory stays */
+    char *left_behind; /* the report so far */
+    struct dctx_system *next; /* among the living, or the abandoned; under a lock of system.c */
 
     dctx_tallies_t
         outside[DCTX_OUTSIDE_TALLIES]; /* counts of threads from outside, and of those gone */
