@@ -223,7 +223,8 @@ bool dctx_deadline_decode_(const void *data, size_t size, const dctx_clocks_t *c
 
 /*
  * Two wall times and no word of when they were sent. What there was when it was set is an upper bound; the
- * time since then may have been spent anywhere, so that a long one is no sign of a wrong clock.
+ * time since then may have been spent anywhere, so that a long one is no sign of a wrong clock. The wall times
+ * stay as they are, unless they cannot be true here: sent on they are then the same, and nothing adds up over hops.
  */
 void dctx_deadline_from_wall_(int64_t timestamp, int64_t deadline, const dctx_clocks_t *clock,
                               dctx_deadline_t *ret_deadline)
@@ -233,6 +234,10 @@ void dctx_deadline_from_wall_(int64_t timestamp, int64_t deadline, const dctx_cl
     int64_t age = dctx_time_sub_(wall, timestamp);
     int64_t way = age > DCTX_DEADLINE_AGE_MAX ? age : time_on_the_way(age, clock);
     anchor(dctx_time_sub_(whole, way), way, clock, wall, ret_deadline);
+    if (age >= -dctx_clock_skew_(clock)) {
+        ret_deadline->timestamp = timestamp;
+        ret_deadline->deadline = deadline;
+    }
 }
 
 dctx_error_t dctx_deadline_arrive_(const dctx_registry_t *registry, dctx_value_t **slot,

@@ -200,6 +200,27 @@ Test(finagle, deadline, .init = set_up_finagle, .fini = tear_down_headers)
     check_same();
 }
 
+Test(finagle, a_deadline_is_forwarded_as_it_came, .init = set_up_finagle, .fini = tear_down_headers)
+{
+    uint8_t value[16];
+    put64(value, host.wall - 300000000);
+    put64(value + 8, host.wall + 700000000);
+    one(ID "Deadline", value, sizeof(value));
+    cr_assert_eq(dctx_deadline_left(), 710000000, "less 10 ms, by which the clocks may be apart");
+    check_same();
+    /* Minutes ago is no wrong clock: it was held. */
+    put64(value, host.wall - INT64_C(300000000000));
+    one(ID "Deadline", value, sizeof(value));
+    cr_assert_eq(dctx_deadline_left(), 700000000);
+    check_same();
+    /* But the future is one: what there was when it was set counts from now. */
+    put64(value, host.wall + INT64_C(3600000000000));
+    put64(value + 8, host.wall + INT64_C(3601000000000));
+    one(ID "Deadline", value, sizeof(value));
+    cr_assert_eq(dctx_deadline_left(), 1000000000);
+    cr_assert_eq(dctx_deadline_get()->timestamp, host.wall);
+}
+
 Test(finagle, retries, .init = set_up_finagle, .fini = tear_down_headers)
 {
     one(ID "Retries", "\0\0\1\5", 4);

@@ -99,12 +99,26 @@ static const dctx_key_options_t options[KEYS] = {
     [KEY_LOCAL] = {.name = "local", .type = DCTX_TYPE_STRING, .flags = DCTX_LOCAL},
 };
 
+static int64_t stands_still(void *arg)
+{
+    return *(const int64_t *)arg;
+}
+
+const dctx_clocks_t *fuzz_clocks(void)
+{
+    static int64_t now = INT64_C(1700000000000000000);
+    static dctx_clocks_t clocks = {
+        .wall = stands_still, .monotonic = stands_still, .arg = &now, .boot_id = "fuzz"};
+    return &clocks;
+}
+
 static void open_keys(fuzz_keys_t *keys, const dctx_limits_t *limits)
 {
     MUST(dctx_registry_new(&keys->registry) == DCTX_OK);
     for (int i = 0; i < KEYS; i++)
         MUST(dctx_registry_add(keys->registry, &options[i], &keys->keys[i]) == DCTX_OK);
     MUST(dctx_registry_set_limits(keys->registry, limits) == DCTX_OK);
+    MUST(dctx_registry_set_clocks(keys->registry, fuzz_clocks()) == DCTX_OK);
     MUST(dctx_registry_freeze(keys->registry) == DCTX_OK);
 }
 
