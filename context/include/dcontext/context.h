@@ -54,11 +54,11 @@ DCTX_EXPORT bool dctx_contains(const dctx_key_t *key);
  *   refused with. On an error nothing changed.
  * Limits and units: sizes are checked when a snapshot is encoded, not here.
  */
-DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_set(const dctx_key_t *key, const void *value);
+DCTX_QUICK DCTX_MUST_CHECK dctx_error_t dctx_set(const dctx_key_t *key, const void *value);
 
 /* As dctx_set(), with DCTX_ERR_TYPE when the key is of another type than the one named. */
-DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_set_typed(const dctx_key_t *key,
-                                                        const dctx_type_t *type, const void *value);
+DCTX_QUICK DCTX_MUST_CHECK dctx_error_t dctx_set_typed(const dctx_key_t *key,
+                                                       const dctx_type_t *type, const void *value);
 
 /*
  * Set by taking over what *value owns: bitwise, without a copy; for user types only.
@@ -139,7 +139,7 @@ typedef struct dctx_scope {
  *   DCTX_ERR_INVALID (control characters in the name), DCTX_ERR_NOT_FROZEN, DCTX_ERR_NOMEM.
  * Limits and units: dctx_limits_t of the current registry.
  */
-DCTX_EXPORT dctx_error_t dctx_scope_push(const char *name, dctx_scope_t *ret_scope);
+DCTX_QUICK dctx_error_t dctx_scope_push(const char *name, dctx_scope_t *ret_scope);
 
 /*
  * Close a scope, or detach what dctx_attach() attached: everything set since is undone.
@@ -152,7 +152,7 @@ DCTX_EXPORT dctx_error_t dctx_scope_push(const char *name, dctx_scope_t *ret_sco
  *   counted.
  * Limits and units: none. Never allocates, never fails half way.
  */
-DCTX_EXPORT dctx_error_t dctx_scope_pop(dctx_scope_t *scope);
+DCTX_QUICK dctx_error_t dctx_scope_pop(dctx_scope_t *scope);
 
 /* Why the push or attach behind this token failed; DCTX_OK if it did not. */
 DCTX_EXPORT dctx_error_t dctx_scope_error(const dctx_scope_t *scope);
@@ -161,9 +161,9 @@ DCTX_EXPORT dctx_error_t dctx_scope_error(const dctx_scope_t *scope);
 DCTX_EXPORT size_t dctx_scope_depth(void);
 
 /* For the guards below: push, by value; pop, as a cleanup handler. */
-DCTX_EXPORT dctx_scope_t dctx_scope_guard_(const char *name);
-DCTX_EXPORT dctx_scope_t dctx_attach_guard_(const dctx_snapshot_t *snapshot, const char *name);
-DCTX_EXPORT void dctx_scope_cleanup_(dctx_scope_t *scope);
+DCTX_QUICK dctx_scope_t dctx_scope_guard_(const char *name);
+DCTX_QUICK dctx_scope_t dctx_attach_guard_(const dctx_snapshot_t *snapshot, const char *name);
+DCTX_QUICK void dctx_scope_cleanup_(dctx_scope_t *scope);
 
 #define DCTX_JOIN2_(a, b) a##b
 #define DCTX_JOIN_(a, b)  DCTX_JOIN2_(a, b)

@@ -92,8 +92,8 @@ DCTX_EXPORT const dctx_key_t *dctx_typed_key_find(dctx_typed_key_t *key);
 
 /* What the generated functions call. As their namesakes without typed_key. */
 DCTX_EXPORT const void *dctx_typed_key_get(dctx_typed_key_t *key);
-DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_set(dctx_typed_key_t *key,
-                                                            const void *value);
+DCTX_QUICK DCTX_MUST_CHECK dctx_error_t dctx_typed_key_set(dctx_typed_key_t *key,
+                                                           const void *value);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_take(dctx_typed_key_t *key, void *value);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_unset(dctx_typed_key_t *key);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_typed_key_update(dctx_typed_key_t *key,

@@ -27,8 +27,8 @@ extern "C" {
  * Errors: DCTX_ERR_NOMEM, DCTX_ERR_NOT_FROZEN.
  * Limits and units: none.
  */
-DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_capture(dctx_snapshot_t **ret_snapshot);
-DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_fork(dctx_snapshot_t **ret_snapshot);
+DCTX_QUICK DCTX_MUST_CHECK dctx_error_t dctx_capture(dctx_snapshot_t **ret_snapshot);
+DCTX_QUICK DCTX_MUST_CHECK dctx_error_t dctx_fork(dctx_snapshot_t **ret_snapshot);
 
 /* The empty snapshot of a registry (NULL: the process-wide one). As above. */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_snapshot_empty(dctx_registry_t *registry,
@@ -40,8 +40,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_snapshot_broadcast(const dctx_snap
                                                                  dctx_snapshot_t **ret_snapshot);
 
 /* One more reference, and one less. NULL gives NULL; unref takes it too. */
-DCTX_EXPORT dctx_snapshot_t *dctx_snapshot_ref(const dctx_snapshot_t *snapshot);
-DCTX_EXPORT void dctx_snapshot_unref(dctx_snapshot_t **snapshot_p);
+DCTX_QUICK dctx_snapshot_t *dctx_snapshot_ref(const dctx_snapshot_t *snapshot);
+DCTX_QUICK void dctx_snapshot_unref(dctx_snapshot_t **snapshot_p);
 
 /*
  * Make a snapshot the thread's context until the token is popped with dctx_scope_pop(); then put
@@ -54,9 +54,9 @@ DCTX_EXPORT void dctx_snapshot_unref(dctx_snapshot_t **snapshot_p);
  *   and the token does nothing.
  * Limits and units: an attachment counts as one scope.
  */
-DCTX_EXPORT dctx_error_t dctx_attach(const dctx_snapshot_t *snapshot, dctx_scope_t *ret_scope);
-DCTX_EXPORT dctx_error_t dctx_attach_scope(const dctx_snapshot_t *snapshot, const char *name,
-                                           dctx_scope_t *ret_scope);
+DCTX_QUICK dctx_error_t dctx_attach(const dctx_snapshot_t *snapshot, dctx_scope_t *ret_scope);
+DCTX_QUICK dctx_error_t dctx_attach_scope(const dctx_snapshot_t *snapshot, const char *name,
+                                          dctx_scope_t *ret_scope);
 
 /* ---- looking inside -------------------------------------------------------------------------- */
 
@@ -93,8 +93,8 @@ DCTX_EXPORT dctx_bytes_t dctx_snapshot_chain_name(const dctx_snapshot_t *snapsho
  *   the key), DCTX_ERR_NOMEM.
  * Limits and units: bytes; dctx_limits_t of its registry.
  */
-DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_snapshot_encode(const dctx_snapshot_t *snapshot,
-                                                              dctx_bytes_t *ret_bytes);
+DCTX_QUICK DCTX_MUST_CHECK dctx_error_t dctx_snapshot_encode(const dctx_snapshot_t *snapshot,
+                                                             dctx_bytes_t *ret_bytes);
 
 /*
  * A snapshot from its wire form. Values stay encoded until they are first read. Entries whose key
@@ -106,9 +106,9 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_snapshot_encode(const dctx_snapsho
  * Limits and units: dctx_limits_t of the registry; allocates at most 16 KiB + 4 * size, and a
  *   pointer for each broadcast key of the registry past the thousandth.
  */
-DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_snapshot_decode(dctx_registry_t *registry,
-                                                              const void *data, size_t size,
-                                                              dctx_snapshot_t **ret_snapshot);
+DCTX_QUICK DCTX_MUST_CHECK dctx_error_t dctx_snapshot_decode(dctx_registry_t *registry,
+                                                             const void *data, size_t size,
+                                                             dctx_snapshot_t **ret_snapshot);
 
 /* The wire form as text. */
 typedef enum dctx_base64 {
