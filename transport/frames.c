@@ -9,6 +9,7 @@
 #include "counters.h"
 #include "judge.h"
 #include "prepared.h"
+#include "recall.h"
 
 /* ---- the frames --------------------------------------------------------------------------------
  */
@@ -251,7 +252,7 @@ dctx_error_t dctx_frames_recv(void *socket, dctx_frames_t *frames, dctx_snapshot
     dctx_error_t error = dctx_socket_view_(socket, &view);
     dctx_registry_t *registry = dctx_current_registry();
     if (error == DCTX_OK)
-        error = dctx_snapshot_empty(registry, &snapshot);
+        error = dctx_recall_empty_(registry, &snapshot);
     if (error != DCTX_OK)
         return error;
     error = receive_frames(view.handle, frames);

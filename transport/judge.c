@@ -113,7 +113,8 @@ static dctx_error_t accept_stamp(const judging_t *judging, dctx_snapshot_t **sna
         return DCTX_OK;
     }
     dctx_snapshot_t *made = NULL;
-    dctx_stripped_t stripped = {0};
+    dctx_stripped_t stripped;
+    stripped.count = 0;
     dctx_error_t error = decode(judging, data, size, &stripped, &made);
     if (error != DCTX_OK) {
         dctx_snapshot_unref(&made);

@@ -9,6 +9,7 @@
 
 typedef struct memory {
     dctx_recalled_t places[PLACES];
+    dctx_snapshot_t *empty; /* with a reference; NULL: none yet */
 } memory_t;
 
 /* The calling thread's; NULL: none yet, or no more, as the thread ends. */
@@ -28,6 +29,7 @@ static void forget(void *arg)
         dctx_snapshot_unref(&mine->places[i].snapshot);
         dctx_release_(mine->places[i].bytes);
     }
+    dctx_snapshot_unref(&mine->empty);
     dctx_release_(mine);
 }
 
@@ -97,4 +99,23 @@ void dctx_recall_keep_(dctx_snapshot_t *snapshot, const dctx_policy_t *policy, d
     place->stripped = *stripped;
     place->snapshot = dctx_snapshot_ref(snapshot);
     dctx_snapshot_unref(&gone);
+}
+
+dctx_error_t dctx_recall_empty_(dctx_registry_t *registry, dctx_snapshot_t **ret_snapshot)
+{
+    if (memory == NULL || dctx_snapshot_registry(memory->empty) != registry) {
+        dctx_snapshot_t *made;
+        dctx_error_t error = dctx_snapshot_empty(registry, &made);
+        if (error != DCTX_OK)
+            return error;
+        if (own_memory() == NULL) {
+            *ret_snapshot = made;
+            return DCTX_OK;
+        }
+        dctx_snapshot_t *gone = memory->empty;
+        memory->empty = made;
+        dctx_snapshot_unref(&gone);
+    }
+    *ret_snapshot = dctx_snapshot_ref(memory->empty);
+    return DCTX_OK;
 }

@@ -26,6 +26,10 @@ typedef struct dctx_recalled {
 const dctx_recalled_t *dctx_recall_(const dctx_registry_t *registry, const dctx_policy_t *policy,
                                     dctx_class_t peer, const void *data, size_t size);
 
+/* The registry's empty snapshot, with a reference: most messages are received with one at hand that
+ * they do not need. DCTX_ERR_NOT_FROZEN, DCTX_ERR_NOMEM. */
+dctx_error_t dctx_recall_empty_(dctx_registry_t *registry, dctx_snapshot_t **ret_snapshot);
+
 /* Runs destructors of values that nobody else holds. */
 void dctx_recall_keep_(dctx_snapshot_t *snapshot, const dctx_policy_t *policy, dctx_class_t peer,
                        const dctx_stripped_t *stripped, const void *data, size_t size);

@@ -9,6 +9,7 @@
 #include "counters.h"
 #include "judge.h"
 #include "prepared.h"
+#include "recall.h"
 
 /* ---- sending -----------------------------------------------------------------------------------
  */
@@ -95,7 +96,7 @@ dctx_error_t dctx_recv(void *socket, zmsg_t **ret_message, dctx_snapshot_t **ret
     /* First, so that no message is taken off the socket that could not be given to the caller. */
     dctx_registry_t *registry = dctx_current_registry();
     if (error == DCTX_OK)
-        error = dctx_snapshot_empty(registry, &snapshot);
+        error = dctx_recall_empty_(registry, &snapshot);
     if (error != DCTX_OK)
         return error;
     errno = EINTR; /* what a receive that gives no message and no reason was */

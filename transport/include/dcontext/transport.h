@@ -2,6 +2,7 @@
 #ifndef DCONTEXT_TRANSPORT_H
 #define DCONTEXT_TRANSPORT_H
 
+#include <dcontext/adapters.h>
 #include <dcontext/dcontext.h>
 #include <dcontext/link.h>
 #include <dcontext/policy.h>

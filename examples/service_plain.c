@@ -1,0 +1,36 @@
+/* A CZMQ service and its client: service_plain.c as they were, service_stamped.c with context. */
+#include <czmq.h>
+#include <stdio.h>
+
+static void price(zsock_t *pipe, void *endpoint)
+{
+    zsock_t *socket = zsock_new_rep(endpoint);
+    zsock_signal(pipe, socket == NULL);
+    zmsg_t *message;
+    if ((message = zmsg_recv(socket)) != NULL) {
+        printf("pricing %s\n", (char *)zframe_data(zmsg_first(message)));
+        zmsg_addstr(message, "42");
+        zmsg_send(&message, socket);
+    }
+    char *term = zstr_recv(pipe);
+    zstr_free(&term);
+    zsock_destroy(&socket);
+}
+
+static char endpoint[] = "@inproc://prices";
+
+int main(void)
+{
+    zactor_t *service = zactor_new(price, endpoint);
+    zsock_t *socket = zsock_new_req(">inproc://prices");
+    zmsg_t *message = zmsg_new();
+    zmsg_addmem(message, "apples", sizeof("apples"));
+    if (zmsg_send(&message, socket) != 0)
+        return 1;
+    message = zmsg_recv(socket);
+    printf("got %zu frames\n", zmsg_size(message));
+    zmsg_destroy(&message);
+    zsock_destroy(&socket);
+    zactor_destroy(&service);
+    return 0;
+}
