@@ -74,16 +74,19 @@ static inline void open_frame(dctx_thread_t *thread, size_t size, unsigned flags
     *ret_scope = (dctx_scope_t){serial, thread, DCTX_OK};
 }
 
-static inline size_t name_length(const char *name)
-{
-    return name != NULL && name[0] != '\0' ? strlen(name) : 0;
-}
-
 /* What a named frame puts away at once: the chain is another from there on, and at the pop it is the old one again. */
 #define NAMED                                                                                      \
     (DCTX_SAVED_CHAIN | DCTX_SAVED_CACHED << DCTX_CAPTURE | DCTX_SAVED_CACHED << DCTX_FORK)
 
-dctx_error_t dctx_scope_push(const char *name, dctx_scope_t *ret_scope)
+/* Puts a name where the next frame will find it. */
+static inline bool place_name(const dctx_thread_t *thread, const dctx_registry_t *registry,
+                              const char *name, size_t size)
+{
+    return __builtin_expect(size <= registry->limits.name_bytes, 1) &&
+           __builtin_expect(take_name(thread->top[1].name, name, size), 1);
+}
+
+dctx_error_t dctx_scope_push_(const char *name, size_t size, dctx_scope_t *ret_scope)
 {
     dctx_thread_t *thread = dctx_thread_();
     if (__builtin_expect(thread == NULL, 0))
@@ -94,17 +97,14 @@ dctx_error_t dctx_scope_push(const char *name, dctx_scope_t *ret_scope)
         if (error != DCTX_OK)
             return refused(error, ret_scope);
     }
-    size_t size = name_length(name);
     if (size == 0) {
         open_frame(thread, 0, 0, ret_scope);
         return DCTX_OK;
     }
-    dctx_frame_t *frame = thread->top + 1;
-    if (__builtin_expect(size > registry->limits.name_bytes, 0) ||
-        __builtin_expect(!take_name(frame->name, name, size), 0))
+    if (!place_name(thread, registry, name, size))
         return refused(check_name(&registry->limits, name, size), ret_scope);
     dctx_state_t *state = dctx_thread_state_(thread);
-    dctx_kept_move_(&frame->kept, &state->kept);
+    dctx_kept_move_(&thread->top[1].kept, &state->kept);
     open_frame(thread, size, NAMED, ret_scope);
     return DCTX_OK;
 }
@@ -133,23 +133,16 @@ static inline void enter(dctx_thread_t *thread, dctx_snapshot_t *snapshot)
     }
 }
 
-/* All that can fail. */
-static __attribute__((noinline)) dctx_error_t
-prepare_attach(dctx_thread_t *thread, const dctx_registry_t *registry, const char *name)
+static __attribute__((noinline)) dctx_error_t make_room(dctx_thread_t *thread,
+                                                        const dctx_registry_t *registry)
 {
     dctx_error_t error = dctx_thread_make_room_(thread, registry);
     if (error == DCTX_OK && thread->state == thread->state_limit)
         error = dctx_thread_grow_states_(thread);
-    size_t size = name_length(name);
-    if (error == DCTX_OK && size > 0) {
-        error = check_name(&registry->limits, name, size);
-        if (error == DCTX_OK)
-            memcpy(thread->top[1].name, name, size);
-    }
     return error;
 }
 
-static inline dctx_error_t attach(const dctx_snapshot_t *snapshot, const char *name,
+static inline dctx_error_t attach(const dctx_snapshot_t *snapshot, const char *name, size_t size,
                                   dctx_scope_t *ret_scope)
 {
     if (__builtin_expect(snapshot == NULL, 0))
@@ -157,15 +150,16 @@ static inline dctx_error_t attach(const dctx_snapshot_t *snapshot, const char *n
     dctx_thread_t *thread = dctx_thread_();
     if (__builtin_expect(thread == NULL, 0))
         return refused(DCTX_ERR_NOMEM, ret_scope);
-    if (name != NULL || __builtin_expect(thread->top == thread->limit, 0) ||
+    if (__builtin_expect(thread->top == thread->limit, 0) ||
         __builtin_expect(snapshot->registry != dctx_hot_.registry, 0) ||
         __builtin_expect(thread->state == thread->state_limit, 0)) {
-        dctx_error_t error = prepare_attach(thread, snapshot->registry, name);
+        dctx_error_t error = make_room(thread, snapshot->registry);
         if (error != DCTX_OK)
             return refused(error, ret_scope);
     }
+    if (size > 0 && !place_name(thread, snapshot->registry, name, size))
+        return refused(check_name(&snapshot->registry->limits, name, size), ret_scope);
     enter(thread, (dctx_snapshot_t *)(uintptr_t)snapshot);
-    size_t size = name_length(name);
     if (size > 0)
         /* The chain is another than the snapshot's. */
         dctx_thread_state_(thread)->kept = (dctx_kept_t){{NULL, NULL}, NULL};
@@ -173,15 +167,27 @@ static inline dctx_error_t attach(const dctx_snapshot_t *snapshot, const char *n
     return DCTX_OK;
 }
 
-dctx_error_t dctx_attach_scope(const dctx_snapshot_t *snapshot, const char *name,
-                               dctx_scope_t *ret_scope)
+dctx_error_t dctx_attach_(const dctx_snapshot_t *snapshot, const char *name, size_t size,
+                          dctx_scope_t *ret_scope)
 {
-    return attach(snapshot, name, ret_scope);
+    return attach(snapshot, name, size, ret_scope);
 }
 
 dctx_error_t dctx_attach(const dctx_snapshot_t *snapshot, dctx_scope_t *ret_scope)
 {
-    return attach(snapshot, NULL, ret_scope);
+    return attach(snapshot, NULL, 0, ret_scope);
+}
+
+/* What the header does without a call to find the length. */
+dctx_error_t(dctx_scope_push)(const char *name, dctx_scope_t *ret_scope)
+{
+    return dctx_scope_push(name, ret_scope);
+}
+
+dctx_error_t(dctx_attach_scope)(const dctx_snapshot_t *snapshot, const char *name,
+                                dctx_scope_t *ret_scope)
+{
+    return dctx_attach_scope(snapshot, name, ret_scope);
 }
 
 /* ---- closing -----------------------------------------------------------------------------------
@@ -338,20 +344,6 @@ size_t dctx_scope_depth(void)
 
 /* ---- guards ------------------------------------------------------------------------------------
  */
-
-dctx_scope_t dctx_scope_guard_(const char *name)
-{
-    dctx_scope_t scope;
-    (void)dctx_scope_push(name, &scope);
-    return scope;
-}
-
-dctx_scope_t dctx_attach_guard_(const dctx_snapshot_t *snapshot, const char *name)
-{
-    dctx_scope_t scope;
-    (void)dctx_attach_scope(snapshot, name, &scope);
-    return scope;
-}
 
 void dctx_scope_cleanup_(dctx_scope_t *scope)
 {

@@ -160,9 +160,36 @@ DCTX_EXPORT dctx_error_t dctx_scope_error(const dctx_scope_t *scope);
 /* How many scopes and attachments are open on this thread. */
 DCTX_EXPORT size_t dctx_scope_depth(void);
 
+/* The compiler knows the length of a name that stands in the code; so it is taken here, not there. */
+DCTX_QUICK dctx_error_t dctx_scope_push_(const char *name, size_t size, dctx_scope_t *ret_scope);
+DCTX_QUICK dctx_error_t dctx_attach_(const dctx_snapshot_t *snapshot, const char *name, size_t size,
+                                     dctx_scope_t *ret_scope);
+
+static inline dctx_error_t dctx_scope_push_inline_(const char *name, dctx_scope_t *ret_scope)
+{
+    return dctx_scope_push_(name, name != NULL ? __builtin_strlen(name) : 0, ret_scope);
+}
+#define dctx_scope_push(name, ret_scope) dctx_scope_push_inline_((name), (ret_scope))
+
+static inline dctx_error_t dctx_attach_inline_(const dctx_snapshot_t *snapshot, const char *name,
+                                               dctx_scope_t *ret_scope)
+{
+    return dctx_attach_(snapshot, name, name != NULL ? __builtin_strlen(name) : 0, ret_scope);
+}
+
 /* For the guards below: push, by value; pop, as a cleanup handler. */
-DCTX_QUICK dctx_scope_t dctx_scope_guard_(const char *name);
-DCTX_QUICK dctx_scope_t dctx_attach_guard_(const dctx_snapshot_t *snapshot, const char *name);
+static inline dctx_scope_t dctx_scope_guard_(const char *name)
+{
+    dctx_scope_t scope;
+    (void)dctx_scope_push_inline_(name, &scope);
+    return scope;
+}
+static inline dctx_scope_t dctx_attach_guard_(const dctx_snapshot_t *snapshot, const char *name)
+{
+    dctx_scope_t scope;
+    (void)dctx_attach_inline_(snapshot, name, &scope);
+    return scope;
+}
 DCTX_QUICK void dctx_scope_cleanup_(dctx_scope_t *scope);
 
 #define DCTX_JOIN2_(a, b) a##b

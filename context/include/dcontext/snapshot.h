@@ -57,6 +57,8 @@ DCTX_QUICK void dctx_snapshot_unref(dctx_snapshot_t **snapshot_p);
 DCTX_QUICK dctx_error_t dctx_attach(const dctx_snapshot_t *snapshot, dctx_scope_t *ret_scope);
 DCTX_QUICK dctx_error_t dctx_attach_scope(const dctx_snapshot_t *snapshot, const char *name,
                                           dctx_scope_t *ret_scope);
+#define dctx_attach_scope(snapshot, name, ret_scope)                                               \
+    dctx_attach_inline_((snapshot), (name), (ret_scope))
 
 /* ---- looking inside -------------------------------------------------------------------------- */
 
