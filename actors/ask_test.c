@@ -348,6 +348,7 @@ Test(ask, the_dying_answer_with_an_error, .init = fixture_init, .timeout = 30)
     dctx_message_t *reply = NULL;
     cr_assert_eq(ask_and_wait(ref, 0, 0, &reply), DCTX_ERR_NO_ACTOR);
     cr_assert_null(reply);
+    cr_assert_eq(dctx_system_stop(system, WAIT_MS, NULL), DCTX_OK);
     cr_assert_eq(counters(system).dead_lettered, COUNT);
     finish(&system);
 }

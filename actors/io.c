@@ -165,12 +165,12 @@ static void undeliverable(dctx_io_t *io, const char *target, const dctx_link_mes
                           const char *type, dctx_error_t why, const dctx_snapshot_t *snapshot)
 {
     bool ask = message->kind == DCTX_LINK_ASK;
-    if (ask)
-        (void)dctx_ask_fail_(system_of(io), &io->runner, message->correlation, why, NULL);
     if (ask || message->kind == DCTX_LINK_TELL)
         lose(io, target, type, why, snapshot, ask);
     else
         dctx_log(DCTX_LOG_INFO, "an answer to %s is lost: %s", target, dctx_error_name(why));
+    if (ask)
+        (void)dctx_ask_fail_(system_of(io), &io->runner, message->correlation, why, NULL);
 }
 
 static dctx_error_t hand_to_link(dctx_io_t *io, const char *peer,

@@ -404,3 +404,43 @@ Test(node, registries_of_their_own, .init = set_up, .fini = tear_down, .timeout 
     finish_pair(&pair);
     dctx_registry_destroy(&registry);
 }
+
+/* A callback that keeps the I/O actor must not keep the one who stops the system. */
+typedef struct keeper {
+    int pipe[2];
+    gate_t inside, outside;
+} keeper_t;
+
+static void keep_io(const char *name, dctx_node_event_t event, const char *reason, void *arg)
+{
+    keeper_t *keeper = arg;
+    char byte;
+    (void)name;
+    (void)event;
+    (void)reason;
+    gate_pass(&keeper->inside);
+    ssize_t got = read(keeper->pipe[0], &byte, 1);
+    (void)got;
+    gate_pass(&keeper->outside);
+}
+
+Test(node, stop_does_not_wait_for_a_callback_that_blocks, .init = set_up, .timeout = 30)
+{
+    keeper_t keeper = {.inside = GATE_INIT, .outside = GATE_INIT};
+    cr_assert_eq(pipe(keeper.pipe), 0);
+    dctx_system_t *kept = node("kept", (dctx_system_options_t){.on_node = keep_io, .arg = &keeper});
+    dctx_system_t *other = node("other", (dctx_system_options_t){0});
+    char *endpoint = NULL, *report = NULL;
+    cr_assert_eq(dctx_system_bind(other, endpoint_of("tcp"), &endpoint), DCTX_OK);
+    cr_assert_eq(dctx_system_connect(kept, "other", endpoint), DCTX_OK);
+    cr_assert(gate_wait(&keeper.inside, 1));
+    cr_assert_eq(dctx_system_stop(kept, 50, &report), DCTX_ERR_TIMEOUT);
+    cr_assert_eq(strncmp(report, "(system): in handler for ", 25), 0, "%s", report);
+    dctx_free(report);
+    dctx_system_destroy(&kept);
+    close(keeper.pipe[1]);
+    cr_assert(gate_wait(&keeper.outside, 1));
+    finish(&other);
+    dctx_free(endpoint);
+    cr_assert_eq(rmdir(directory), 0);
+}

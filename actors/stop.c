@@ -264,8 +264,6 @@ static void stop_io(dctx_system_t *system, int64_t deadline)
     /* If it is given up its sockets stay open, and so must its pipe: CZMQ then does not wait for them at exit. */
     if (part(system, &system->io.runner, &system->io.left, deadline))
         let_go(&system->io.thread);
-    else
-        system->io.thread = NULL;
 }
 
 static void close_actors(dctx_system_t *system, int64_t deadline)

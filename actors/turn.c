@@ -292,7 +292,7 @@ static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
         (void)atomic_fetch_and_explicit(&actor->life, ~DCTX_LIFE_STOP_POSTED, memory_order_relaxed);
         return true;
     default:
-        assert(!"a node that is not for actors");
+        assert(false && "a node that is not for actors");
         return true;
     }
 }
