@@ -112,6 +112,28 @@ DCTX_QUICK DCTX_MUST_CHECK dctx_error_t dctx_snapshot_decode(dctx_registry_t *re
                                                              const void *data, size_t size,
                                                              dctx_snapshot_t **ret_snapshot);
 
+/*
+ * Wire bytes made by hand, for tests: what an older or newer process would send, or what none ought to. Names,
+ * order and values go out as they are given, without a check and without a limit but the writer's.
+ *
+ * Ownership: everything is copied to the writer.
+ * Errors: those of the writer, which stick to it as well; DCTX_ERR_INVALID (no writer, an array that
+ *   is NULL though its count is not 0, a chain or entry without a name).
+ * Thread-safety: one thread at a time for one writer.
+ * Limits and units: bytes.
+ */
+typedef struct dctx_wire_entry {
+    const char *name;
+    uint32_t version;
+    dctx_bytes_t
+        value; /* encoded: for a string key one msgpack str, as dctx_write_cstr() makes it */
+} dctx_wire_entry_t;
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_wire_make(dctx_writer_t *writer,
+                                                        const char *const *chain,
+                                                        size_t chain_count,
+                                                        const dctx_wire_entry_t *entries,
+                                                        size_t entry_count);
+
 /* The wire form as text. */
 typedef enum dctx_base64 {
     DCTX_BASE64 = 0,    /* RFC 4648 section 4, padded */
