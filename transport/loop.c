@@ -166,7 +166,7 @@ static int on_readable(zloop_t *zloop, zsock_t *socket, void *arg)
 dctx_error_t dctx_loop_reader(dctx_loop_t *loop, zsock_t *socket, void *port, const char *name,
                               dctx_loop_reader_fn handle, void *arg, dctx_loop_entry_t **ret_entry)
 {
-    dctx_loop_entry_t *entry;
+    dctx_loop_entry_t *entry = NULL;
     if (socket == NULL || handle == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "no socket, or no handler");
     dctx_error_t error = new_entry(loop, READER, name, arg, &entry);
@@ -231,7 +231,7 @@ static int on_due(zloop_t *zloop, int id, void *arg)
 dctx_error_t dctx_loop_timer(dctx_loop_t *loop, size_t delay, size_t times, const char *name,
                              dctx_loop_timer_fn handle, void *arg, dctx_loop_entry_t **ret_entry)
 {
-    dctx_loop_entry_t *entry;
+    dctx_loop_entry_t *entry = NULL;
     if (handle == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "no handler");
     dctx_error_t error = new_entry(loop, TIMER, name, arg, &entry);
@@ -251,7 +251,7 @@ dctx_error_t dctx_loop_timer(dctx_loop_t *loop, size_t delay, size_t times, cons
 dctx_error_t dctx_loop_ticket(dctx_loop_t *loop, const char *name, dctx_loop_timer_fn handle,
                               void *arg, dctx_loop_entry_t **ret_entry)
 {
-    dctx_loop_entry_t *entry;
+    dctx_loop_entry_t *entry = NULL;
     if (handle == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "no handler");
     dctx_error_t error = new_entry(loop, TICKET, name, arg, &entry);
