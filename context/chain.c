@@ -11,8 +11,7 @@
 
 #define HEAD_NAMES 4
 
-/* ---- walking -----------------------------------------------------------------------------------
- */
+/* ---- walking --------------------------------------------------------------------------------- */
 
 /* A cursor over well-formed wire bytes: those of a chain, or of an envelope that was scanned. */
 typedef struct walk {
@@ -70,8 +69,7 @@ static dctx_bytes_t walk_range(const dctx_chain_t *chain, size_t from, size_t to
     return (dctx_bytes_t){begin, (size_t)(walk.at - begin)};
 }
 
-/* ---- what to keep ------------------------------------------------------------------------------
- */
+/* ---- what to keep ---------------------------------------------------------------------------- */
 
 dctx_chain_plan_t dctx_chain_plan_(const dctx_chain_t *parent, size_t count,
                                    const dctx_limits_t *limits)
@@ -97,8 +95,7 @@ dctx_chain_plan_t dctx_chain_plan_(const dctx_chain_t *parent, size_t count,
     };
 }
 
-/* ---- building ----------------------------------------------------------------------------------
- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 static uint8_t *put(uint8_t *out, dctx_bytes_t bytes)
 {
@@ -216,8 +213,7 @@ dctx_error_t dctx_chain_from_envelope_(const dctx_envelope_t *envelope, dctx_cha
     return DCTX_OK;
 }
 
-/* ---- looking -----------------------------------------------------------------------------------
- */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 dctx_bytes_t dctx_chain_name_(const dctx_chain_t *chain, size_t index)
 {

@@ -8,8 +8,7 @@
 #include "thread.h"
 #include "type.h"
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static inline dctx_value_t *find_value(const dctx_key_t *key)
 {
@@ -40,8 +39,7 @@ const void *dctx_get_slowly_(const dctx_key_t *key)
     return (dctx_get)(key);
 }
 
-/* ---- who may be written ------------------------------------------------------------------------
- */
+/* ---- who may be written ---------------------------------------------------------------------- */
 
 static const char *type_name(const dctx_type_t *type)
 {
@@ -70,8 +68,7 @@ static inline dctx_error_t check(const dctx_key_t *key, const dctx_type_t *type,
     return DCTX_OK;
 }
 
-/* ---- one key -----------------------------------------------------------------------------------
- */
+/* ---- one key --------------------------------------------------------------------------------- */
 
 static inline dctx_error_t put_in(dctx_thread_t *thread, const dctx_key_t *key, dctx_value_t *value)
 {
@@ -232,8 +229,7 @@ dctx_error_t dctx_update(const dctx_key_t *key, dctx_update_fn update, void *arg
     return error;
 }
 
-/* ---- many keys ---------------------------------------------------------------------------------
- */
+/* ---- many keys ------------------------------------------------------------------------------- */
 
 dctx_error_t dctx_clear(void)
 {
@@ -355,8 +351,7 @@ dctx_error_t dctx_merge(const dctx_snapshot_t *snapshot)
     return DCTX_OK;
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 bool dctx_is_empty(void)
 {

@@ -38,8 +38,7 @@ static dctx_error_t own_table(dctx_snapshot_t *copy, int kind)
     return DCTX_OK;
 }
 
-/* ---- with less ---------------------------------------------------------------------------------
- */
+/* ---- with less ------------------------------------------------------------------------------- */
 
 static dctx_error_t copy_once(const dctx_snapshot_t *snapshot, dctx_snapshot_t **copy_p)
 {
@@ -140,8 +139,7 @@ dctx_error_t dctx_snapshot_filter_(const dctx_snapshot_t *snapshot, dctx_keep_fn
     return error;
 }
 
-/* ---- with more ---------------------------------------------------------------------------------
- */
+/* ---- with more ------------------------------------------------------------------------------- */
 
 static dctx_error_t add_value(dctx_snapshot_t *copy, const dctx_binding_t *binding,
                               dctx_grave_t *grave)
@@ -186,8 +184,7 @@ dctx_error_t dctx_snapshot_with_(const dctx_snapshot_t *snapshot, const dctx_bin
     return error;
 }
 
-/* ---- companions --------------------------------------------------------------------------------
- */
+/* ---- companions ------------------------------------------------------------------------------ */
 
 dctx_companion_t *dctx_snapshot_companion_(const dctx_snapshot_t *snapshot)
 {

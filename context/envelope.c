@@ -46,8 +46,7 @@ static dctx_error_t skip(dctx_envelope_t *envelope, const char *where)
     return cut_short(where);
 }
 
-/* ---- the chain ---------------------------------------------------------------------------------
- */
+/* ---- the chain ------------------------------------------------------------------------------- */
 
 __attribute__((noinline)) static dctx_error_t scan_chain_item(dctx_envelope_t *envelope)
 {
@@ -118,8 +117,7 @@ static dctx_error_t scan_chain(dctx_envelope_t *envelope)
     return DCTX_OK;
 }
 
-/* ---- open --------------------------------------------------------------------------------------
- */
+/* ---- open ------------------------------------------------------------------------------------ */
 
 static dctx_error_t scan_version(dctx_envelope_t *envelope)
 {
@@ -179,8 +177,7 @@ dctx_error_t dctx_envelope_open_(dctx_envelope_t *envelope, const dctx_limits_t 
     return DCTX_OK;
 }
 
-/* ---- entries -----------------------------------------------------------------------------------
- */
+/* ---- entries --------------------------------------------------------------------------------- */
 
 static dctx_error_t bad_entry(const dctx_envelope_entry_t *entry, const char *what)
 {

@@ -213,8 +213,7 @@ Test(envelope, malformed_entries)
     cr_assert_eq(entries[0].body_size, 0);
 }
 
-/* ---- limits ------------------------------------------------------------------------------------
- */
+/* ---- limits ---------------------------------------------------------------------------------- */
 
 static char filler[5000];
 
@@ -336,8 +335,7 @@ Test(envelope, stamp_limit)
     detail_has("the stamp is 5 bytes; the limit stamp_bytes is 4");
 }
 
-/* ---- systematic damage -------------------------------------------------------------------------
- */
+/* ---- systematic damage ----------------------------------------------------------------------- */
 
 static dctx_writer_t *sample(void)
 {
@@ -421,8 +419,7 @@ Test(envelope, closing_too_early_is_refused)
     cr_assert_eq(dctx_envelope_close_(&open), DCTX_ERR_INVALID);
 }
 
-/* ---- names -------------------------------------------------------------------------------------
- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 Test(name, control_characters_are_found_at_any_place)
 {

@@ -243,8 +243,7 @@ Test(reader, a_failure_of_the_callers_own)
     cr_assert_eq(dctx_reader_end(&reader), DCTX_ERR_VERSION);
 }
 
-/* ---- one item exactly --------------------------------------------------------------------------
- */
+/* ---- one item exactly ------------------------------------------------------------------------ */
 
 static dctx_bytes_t sample(dctx_writer_t *writer)
 {

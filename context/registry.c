@@ -27,8 +27,7 @@ static const dctx_limits_t default_limits = {
     .scope_depth = 1024,
 };
 
-/* ---- making and freeing ------------------------------------------------------------------------
- */
+/* ---- making and freeing ---------------------------------------------------------------------- */
 
 /* The process-wide registry. Written once, from NULL, by whoever is first: release, so that those
  * who load it with acquire see it initialised. */
@@ -94,8 +93,7 @@ void dctx_registry_destroy(dctx_registry_t **registry_p)
     dctx_registry_unref_(registry);
 }
 
-/* ---- look-up -----------------------------------------------------------------------------------
- */
+/* ---- look-up --------------------------------------------------------------------------------- */
 
 const dctx_key_t *dctx_registry_lookup_(const dctx_registry_t *registry, const char *name,
                                         size_t size)
@@ -161,8 +159,7 @@ static dctx_error_t reserve(dctx_registry_t *registry)
     return DCTX_OK;
 }
 
-/* ---- registering -------------------------------------------------------------------------------
- */
+/* ---- registering ----------------------------------------------------------------------------- */
 
 static bool is_local(const dctx_key_options_t *options)
 {
@@ -384,8 +381,7 @@ void dctx_registry_truncate_(dctx_registry_t *registry, uint32_t count)
         index_fill(registry);
 }
 
-/* ---- limits ------------------------------------------------------------------------------------
- */
+/* ---- limits ---------------------------------------------------------------------------------- */
 
 static dctx_error_t pick(size_t *field, size_t given, size_t least, size_t most, const char *name)
 {
@@ -442,8 +438,7 @@ void dctx_registry_limits(const dctx_registry_t *registry, dctx_limits_t *ret_li
     *ret_limits = registry != NULL ? registry->limits : default_limits;
 }
 
-/* ---- freezing ----------------------------------------------------------------------------------
- */
+/* ---- freezing -------------------------------------------------------------------------------- */
 
 static int by_name(const void *a, const void *b)
 {
@@ -514,8 +509,7 @@ bool dctx_registry_is_frozen(const dctx_registry_t *registry)
     return registry != NULL && dctx_registry_frozen_(registry);
 }
 
-/* ---- looking inside ----------------------------------------------------------------------------
- */
+/* ---- looking inside -------------------------------------------------------------------------- */
 
 /* Before the freeze the building thread may ask as well, and only it; so the array can be put in
  * order where it is. */

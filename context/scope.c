@@ -8,8 +8,7 @@
 #include "name.h"
 #include "thread.h"
 
-/* ---- opening -----------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static __attribute__((noinline)) dctx_error_t refused(dctx_error_t error, dctx_scope_t *ret_scope)
 {
@@ -190,8 +189,7 @@ dctx_error_t(dctx_attach_scope)(const dctx_snapshot_t *snapshot, const char *nam
     return dctx_attach_scope(snapshot, name, ret_scope);
 }
 
-/* ---- closing -----------------------------------------------------------------------------------
- */
+/* ---- closing --------------------------------------------------------------------------------- */
 
 /* Serials grow from the bottom to the top. */
 static dctx_frame_t *find_frame(const dctx_thread_t *thread, uint64_t serial)
@@ -342,16 +340,14 @@ size_t dctx_scope_depth(void)
     return thread != NULL ? dctx_thread_depth_(thread) : 0;
 }
 
-/* ---- guards ------------------------------------------------------------------------------------
- */
+/* ---- guards ---------------------------------------------------------------------------------- */
 
 void dctx_scope_cleanup_(dctx_scope_t *scope)
 {
     (void)dctx_scope_pop(scope);
 }
 
-/* ---- the chain ---------------------------------------------------------------------------------
- */
+/* ---- the chain ------------------------------------------------------------------------------- */
 
 size_t dctx_chain_format(char *buffer, size_t size)
 {

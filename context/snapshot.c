@@ -4,8 +4,7 @@
 #include "fail.h"
 #include "thread.h"
 
-/* ---- life --------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 dctx_snapshot_t *dctx_snapshot_new_(dctx_registry_t *registry)
 {
@@ -71,8 +70,7 @@ void dctx_snapshot_unref(dctx_snapshot_t **snapshot_p)
         dctx_snapshot_bury_(snapshot);
 }
 
-/* ---- taking ------------------------------------------------------------------------------------
- */
+/* ---- taking ---------------------------------------------------------------------------------- */
 
 static dctx_error_t make(dctx_thread_t *thread, uint32_t which, dctx_snapshot_t **ret_snapshot)
 {
@@ -190,8 +188,7 @@ dctx_error_t dctx_snapshot_broadcast(const dctx_snapshot_t *snapshot,
     return DCTX_OK;
 }
 
-/* ---- looking inside ----------------------------------------------------------------------------
- */
+/* ---- looking inside -------------------------------------------------------------------------- */
 
 const void *dctx_snapshot_get(const dctx_snapshot_t *snapshot, const dctx_key_t *key)
 {

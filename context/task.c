@@ -8,8 +8,7 @@
 #include "name.h"
 #include "thread.h"
 
-/* ---- threads -----------------------------------------------------------------------------------
- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 typedef struct start {
     dctx_thread_t *context;
@@ -76,8 +75,7 @@ dctx_error_t dctx_thread_create(pthread_t *ret_thread, const pthread_attr_t *att
     return error;
 }
 
-/* ---- tasks -------------------------------------------------------------------------------------
- */
+/* ---- tasks ----------------------------------------------------------------------------------- */
 
 struct dctx_task {
     dctx_task_fn call;

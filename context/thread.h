@@ -154,8 +154,7 @@ static inline dctx_state_t *dctx_thread_state_(dctx_thread_t *thread)
     return thread->state;
 }
 
-/* ---- frames -------------------------------------------------------------------------------------
- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 static inline uint32_t dctx_thread_depth_(const dctx_thread_t *thread)
 {
@@ -196,8 +195,7 @@ static inline dctx_snapshot_t *dctx_thread_leave_(dctx_thread_t *thread)
     return state->attached;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* Room in the undo log for `count` writes. DCTX_ERR_NOMEM. */
 dctx_error_t dctx_thread_reserve_(dctx_thread_t *thread, size_t count);
@@ -221,8 +219,7 @@ void dctx_thread_put_extras_(dctx_thread_t *thread, dctx_stamp_t *extras, dctx_g
 /* No value of that kind any more. Cannot fail. */
 void dctx_thread_clear_kind_(dctx_thread_t *thread, uint32_t kind, dctx_grave_t *grave);
 
-/* ---- sharing ------------------------------------------------------------------------------------
- */
+/* ---- sharing --------------------------------------------------------------------------------- */
 
 /*
  * Another reference on the table of that kind, for a snapshot; DCTX_NO_TABLE if no value is set.

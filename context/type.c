@@ -4,8 +4,7 @@
 
 #include "fail.h"
 
-/* ---- strings and bytes: what varies in size ----------------------------------------------------
- */
+/* ---- strings and bytes: what varies in size -------------------------------------------------- */
 
 /* All that stands between these and dctx_type_t's fixed size is the stored form, see internal.h.
  * Their `size` is 0 so that code that does not know of it gets no memory to write into by mistake.
@@ -91,8 +90,7 @@ static dctx_error_t bytes_copy(void *dst, const void *src)
     return DCTX_OK;
 }
 
-/* ---- the fixed-size ones -----------------------------------------------------------------------
- */
+/* ---- the fixed-size ones --------------------------------------------------------------------- */
 
 static dctx_error_t bool_encode(const void *value, dctx_writer_t *writer)
 {
@@ -135,8 +133,7 @@ FIXED_DECODE(int64_decode, int64_t, dctx_read_int)
 FIXED_DECODE(uint64_decode, uint64_t, dctx_read_uint)
 FIXED_DECODE(double_decode, double, dctx_read_double)
 
-/* ---- the descriptors ---------------------------------------------------------------------------
- */
+/* ---- the descriptors ------------------------------------------------------------------------- */
 
 const dctx_type_t dctx_type_string = {.name = "string",
                                       .size = 0,
@@ -171,8 +168,7 @@ const dctx_type_t dctx_type_double = {.name = "double",
                                       .decode = double_decode,
                                       .builtin_ = DCTX_BUILTIN_DOUBLE};
 
-/* ---- values of any type ------------------------------------------------------------------------
- */
+/* ---- values of any type ---------------------------------------------------------------------- */
 
 static size_t stored_bytes_size(size_t size)
 {

@@ -213,8 +213,7 @@ Test(type, a_view_lies_within_the_encoding)
     cr_assert_eq(view.data, encoded + 1);
 }
 
-/* ---- a user's type -----------------------------------------------------------------------------
- */
+/* ---- a user's type --------------------------------------------------------------------------- */
 
 typedef struct name {
     char *text;

@@ -12,8 +12,7 @@
 #include "type.h"
 #include "writer.h"
 
-/* ---- values set here ---------------------------------------------------------------------------
- */
+/* ---- values set here ------------------------------------------------------------------------- */
 
 static inline dctx_lone_t *make_lone(const dctx_key_t *key, size_t size)
 {
@@ -107,8 +106,7 @@ dctx_error_t dctx_value_new_(const dctx_key_t *key, const void *value, dctx_valu
     return DCTX_OK;
 }
 
-/* ---- the grave ---------------------------------------------------------------------------------
- */
+/* ---- the grave ------------------------------------------------------------------------------- */
 
 static inline void bury_lone(dctx_lone_t *lone)
 {
@@ -144,8 +142,7 @@ void dctx_grave_empty_slow_(dctx_grave_t *grave)
     }
 }
 
-/* ---- codecs that come back to their own value --------------------------------------------------
- */
+/* ---- codecs that come back to their own value ------------------------------------------------ */
 
 /*
  * A codec may call any function, also one that needs the very value it is working on. That would
@@ -167,8 +164,7 @@ bool dctx_value_is_working_(const dctx_value_t *value)
     return false;
 }
 
-/* ---- decoding ----------------------------------------------------------------------------------
- */
+/* ---- decoding -------------------------------------------------------------------------------- */
 
 static const dctx_migration_t *longest_step(const dctx_key_t *key, uint64_t from)
 {
@@ -309,8 +305,7 @@ const void *dctx_value_resolve_(dctx_value_t *value)
     return NULL;
 }
 
-/* ---- encoding ----------------------------------------------------------------------------------
- */
+/* ---- encoding -------------------------------------------------------------------------------- */
 
 static dctx_error_t assemble(const dctx_key_t *key, dctx_bytes_t body, dctx_entry_t **ret_entry)
 {

@@ -13,8 +13,7 @@
 #include "name.h"
 #include "snapshot.h"
 
-/* ---- encoding ----------------------------------------------------------------------------------
- */
+/* ---- encoding -------------------------------------------------------------------------------- */
 
 static size_t bin_head_size(size_t size)
 {
@@ -250,8 +249,7 @@ dctx_error_t dctx_snapshot_encode(const dctx_snapshot_t *snapshot, dctx_bytes_t 
     return DCTX_OK;
 }
 
-/* ---- decoding ----------------------------------------------------------------------------------
- */
+/* ---- decoding -------------------------------------------------------------------------------- */
 
 /* Below this many entries all the stamp's parts are made for all of them, which is cheaper than
  * counting. */
@@ -491,8 +489,7 @@ dctx_error_t dctx_snapshot_decode(dctx_registry_t *registry, const void *data, s
     return DCTX_OK;
 }
 
-/* ---- as text -----------------------------------------------------------------------------------
- */
+/* ---- as text --------------------------------------------------------------------------------- */
 
 dctx_error_t dctx_snapshot_to_base64(const dctx_snapshot_t *snapshot, dctx_base64_t form,
                                      char **ret_text)

@@ -240,8 +240,7 @@ Test(writer, it_is_a_sink_for_msgpack_c, .init = begin, .fini = end)
     cr_assert_eq(dctx_writer_bytes(writer).size, 5);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static int allocations;
 static int fail_from;

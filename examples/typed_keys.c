@@ -11,8 +11,7 @@
 
 #include "must.h"
 
-/* ---- a type of our own: it says how its values are copied, released and written to the wire ----
- */
+/* ---- a type of our own: it says how its values are copied, released and written to the wire ---- */
 
 typedef struct route {
     char *host; /* owned */

@@ -11,8 +11,7 @@
 #include "prepared.h"
 #include "recall.h"
 
-/* ---- the frames --------------------------------------------------------------------------------
- */
+/* ---- the frames ------------------------------------------------------------------------------ */
 
 void dctx_frames_init(dctx_frames_t *frames)
 {
@@ -90,8 +89,7 @@ dctx_error_t dctx_frames_move(dctx_frames_t *frames, zmq_msg_t *frame)
     return DCTX_OK;
 }
 
-/* ---- sending -----------------------------------------------------------------------------------
- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 static int send_frame(zmq_msg_t *frame, void *handle, int flags, bool begun)
 {
@@ -162,8 +160,7 @@ dctx_error_t dctx_frames_send(void *socket, dctx_frames_t *frames)
     return error;
 }
 
-/* ---- receiving ---------------------------------------------------------------------------------
- */
+/* ---- receiving ------------------------------------------------------------------------------- */
 
 static const char *property(void *frame, const char *name)
 {

@@ -40,8 +40,7 @@ static uint64_t random_number(const dctx_link_t *link)
     return number != 0 ? number : 1;
 }
 
-/* ---- a link's life -----------------------------------------------------------------------------
- */
+/* ---- a link's life --------------------------------------------------------------------------- */
 
 static dctx_error_t check_options(const dctx_link_options_t *options)
 {
@@ -149,8 +148,7 @@ void dctx_link_destroy(dctx_link_t **link_p)
     *link_p = NULL;
 }
 
-/* ---- endpoints and peers -----------------------------------------------------------------------
- */
+/* ---- endpoints and peers --------------------------------------------------------------------- */
 
 dctx_error_t dctx_link_bind(dctx_link_t *link, const char *endpoint, const char **ret_endpoint)
 {
@@ -229,8 +227,7 @@ bool dctx_link_peer_is_up(const dctx_link_t *link, const char *peer_name)
     return peer != NULL && dctx_peer_is_up_(peer);
 }
 
-/* ---- messages ----------------------------------------------------------------------------------
- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 dctx_error_t dctx_link_send(dctx_link_t *link, const char *peer_name,
                             const dctx_link_message_t *message)
@@ -261,8 +258,7 @@ dctx_error_t dctx_link_send(dctx_link_t *link, const char *peer_name,
     return dctx_held_push_(&peer->held, message);
 }
 
-/* ---- the round of work -------------------------------------------------------------------------
- */
+/* ---- the round of work ----------------------------------------------------------------------- */
 
 static size_t add_item(void *socket, zmq_pollitem_t *items, size_t capacity, size_t count)
 {

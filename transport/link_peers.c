@@ -12,8 +12,7 @@
 #define GOODBYE_LINGER 500
 #define MANY_PEERS     64
 
-/* ---- the list of peers -------------------------------------------------------------------------
- */
+/* ---- the list of peers ----------------------------------------------------------------------- */
 
 dctx_peer_t *dctx_link_find_(const dctx_link_t *link, const char *name)
 {
@@ -66,8 +65,7 @@ void dctx_link_unlist_if_idle_(dctx_link_t *link, dctx_peer_t *peer)
     }
 }
 
-/* ---- sending -----------------------------------------------------------------------------------
- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 void dctx_link_mark_dirty_(dctx_link_t *link, dctx_connection_t *connection)
 {
@@ -191,8 +189,7 @@ void dctx_link_say_welcome_(dctx_link_t *link, dctx_connection_t *connection)
     say_who(link, connection, DCTX_KIND_WELCOME);
 }
 
-/* ---- coming ------------------------------------------------------------------------------------
- */
+/* ---- coming ---------------------------------------------------------------------------------- */
 
 void dctx_link_begin_(dctx_link_t *link, dctx_peer_t *peer, dctx_connection_t *connection)
 {
@@ -229,8 +226,7 @@ void dctx_link_up_(dctx_link_t *link, dctx_connection_t *connection, uint32_t wi
     }
 }
 
-/* ---- going -------------------------------------------------------------------------------------
- */
+/* ---- going ----------------------------------------------------------------------------------- */
 
 static void plan_redial(dctx_link_t *link, dctx_peer_t *peer, const dctx_connection_t *connection)
 {
@@ -371,8 +367,7 @@ void dctx_link_settle_(dctx_link_t *link)
     }
 }
 
-/* ---- timers ------------------------------------------------------------------------------------
- */
+/* ---- timers ---------------------------------------------------------------------------------- */
 
 static void redial(dctx_link_t *link, dctx_peer_t *peer)
 {

@@ -11,8 +11,7 @@
 #define ID_MAX      255
 #define LOOK_EVERY  (5 * DCTX_LINK_NS_PER_MS)
 
-/* ---- messages ----------------------------------------------------------------------------------
- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 /* Section 4 of docs/wire.md: what an asker may see, and what all else reads as. */
 static dctx_error_t code_of(uint8_t code)
@@ -83,8 +82,7 @@ static bool take_message(dctx_link_t *link, dctx_connection_t *connection,
     return true;
 }
 
-/* ---- the handshake -----------------------------------------------------------------------------
- */
+/* ---- the handshake --------------------------------------------------------------------------- */
 
 static void refuse(dctx_link_t *link, const void *id, size_t id_size, const char *why)
 {
@@ -192,8 +190,7 @@ static void take_answer(dctx_link_t *link, dctx_connection_t *connection,
     }
 }
 
-/* ---- records and frames ------------------------------------------------------------------------
- */
+/* ---- records and frames ---------------------------------------------------------------------- */
 
 /* True if a message was given on. */
 static bool take_record(dctx_link_t *link, dctx_connection_t *connection,
@@ -342,8 +339,7 @@ static void take_frame(dctx_link_t *link, dctx_connection_t *connection, size_t 
     deliver(link, budget);
 }
 
-/* ---- sockets -----------------------------------------------------------------------------------
- */
+/* ---- sockets --------------------------------------------------------------------------------- */
 
 /* Receives a message that should have one frame more; false if it has others, which are taken off.
  */

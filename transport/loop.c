@@ -139,8 +139,7 @@ static void list(dctx_loop_entry_t *entry, dctx_loop_entry_t **ret_entry)
         *ret_entry = entry;
 }
 
-/* ---- readers -----------------------------------------------------------------------------------
- */
+/* ---- readers --------------------------------------------------------------------------------- */
 
 static int on_readable(zloop_t *zloop, zsock_t *socket, void *arg)
 {
@@ -183,8 +182,7 @@ dctx_error_t dctx_loop_reader(dctx_loop_t *loop, zsock_t *socket, void *port, co
     return DCTX_OK;
 }
 
-/* ---- timers and tickets ------------------------------------------------------------------------
- */
+/* ---- timers and tickets ---------------------------------------------------------------------- */
 
 /* After the handler: a zloop that is told to end leaves the entry in, as it would one that has more
  * times to go. */

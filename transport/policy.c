@@ -5,8 +5,7 @@
 
 #include <dcontext/internal.h>
 
-/* ---- lists of names ----------------------------------------------------------------------------
- */
+/* ---- lists of names -------------------------------------------------------------------------- */
 
 struct dctx_names {
     size_t count;
@@ -58,8 +57,7 @@ static bool has_name(const dctx_names_t *names, dctx_bytes_t name)
     return false;
 }
 
-/* ---- making ------------------------------------------------------------------------------------
- */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 #define BELIEVED                                                                                   \
     .leave = {.stamp_bytes = SIZE_MAX, .chain_names = SIZE_MAX},                                   \
@@ -210,8 +208,7 @@ void dctx_policy_unref(dctx_policy_t **policy_p)
     destroy(policy);
 }
 
-/* ---- what passes -------------------------------------------------------------------------------
- */
+/* ---- what passes ----------------------------------------------------------------------------- */
 
 typedef struct sieve {
     dctx_policy_t *policy;
@@ -329,8 +326,7 @@ void dctx_policy_count_stripped_(dctx_policy_t *policy, bool leaving,
     }
 }
 
-/* ---- what was counted --------------------------------------------------------------------------
- */
+/* ---- what was counted ------------------------------------------------------------------------ */
 
 static uint64_t counted(const dctx_policy_t *policy, dctx_policy_counter_t counter)
 {

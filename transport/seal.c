@@ -41,8 +41,7 @@ dctx_error_t dctx_seal_register(dctx_registry_t *registry)
     return dctx_registry_add_reserved_(registry, &options, NULL);
 }
 
-/* ---- the keys ----------------------------------------------------------------------------------
- */
+/* ---- the keys -------------------------------------------------------------------------------- */
 
 void dctx_seals_destroy(dctx_seals_t **seals_p)
 {
@@ -164,8 +163,7 @@ static bool copy_key(dctx_seals_t *seals, const uint32_t *id, seal_key_t *ret_ke
     return found;
 }
 
-/* ---- what is under the hash --------------------------------------------------------------------
- */
+/* ---- what is under the hash ------------------------------------------------------------------ */
 
 static bool is_bound(const dctx_key_t *key, dctx_bytes_t name, void *arg)
 {
@@ -230,8 +228,7 @@ static int64_t wall_clock(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* ---- sealing -----------------------------------------------------------------------------------
- */
+/* ---- sealing --------------------------------------------------------------------------------- */
 
 static dctx_error_t write_seal(const dctx_seals_t *seals, const seal_key_t *key,
                                dctx_bytes_t request, const char *identity, dctx_writer_t *writer)
@@ -294,8 +291,7 @@ dctx_error_t dctx_seal_caller(dctx_seals_t *seals)
     return dctx_seal(seals, session->public_key);
 }
 
-/* ---- verifying ---------------------------------------------------------------------------------
- */
+/* ---- verifying ------------------------------------------------------------------------------- */
 
 typedef struct seal {
     uint32_t key;

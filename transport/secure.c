@@ -30,8 +30,7 @@ struct dctx_curve {
     zhashx_t *known; /* known_t by key */
 };
 
-/* ---- the handler -------------------------------------------------------------------------------
- */
+/* ---- the handler ----------------------------------------------------------------------------- */
 
 /* zauth asserts that it can bind, so this is found out before. */
 static bool has_handler(void)
@@ -114,8 +113,7 @@ void dctx_curve_destroy(dctx_curve_t **curve_p)
     dctx_release_(curve);
 }
 
-/* ---- who a key is ------------------------------------------------------------------------------
- */
+/* ---- who a key is ---------------------------------------------------------------------------- */
 
 /* Under the lock. NULL: no memory to say. */
 static known_t *look_up(dctx_curve_t *curve, const char *key)
@@ -152,8 +150,7 @@ dctx_error_t dctx_curve_vouch_(dctx_curve_t *curve, const char *key, zcert_t **r
     return DCTX_OK;
 }
 
-/* ---- sockets -----------------------------------------------------------------------------------
- */
+/* ---- sockets --------------------------------------------------------------------------------- */
 
 static int pick(int given, int usual)
 {

@@ -8,8 +8,7 @@
 #define UPSTREAM_NAME "dctx.upstream"
 #define SESSION_NAME  "dctx.session"
 
-/* ---- the session's type ------------------------------------------------------------------------
- */
+/* ---- the session's type ---------------------------------------------------------------------- */
 
 /* A copy is one block: the pairs, then all text. */
 static dctx_error_t copy_session(void *dst, const void *src)
@@ -49,8 +48,7 @@ static const dctx_type_t session_type = {.name = "dctx.session",
                                          .copy = copy_session,
                                          .destroy = destroy_session};
 
-/* ---- keys --------------------------------------------------------------------------------------
- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 /* Whether any registry has them: set once and for all, before such a registry is frozen and handed to
  * the threads that receive, so relaxed. */
@@ -94,8 +92,7 @@ dctx_error_t dctx_session_set_(const dctx_snapshot_t *snapshot, const char *addr
     return dctx_snapshot_with_(snapshot, bindings, count, ret_snapshot);
 }
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 const char *dctx_upstream_address(void)
 {

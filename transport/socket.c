@@ -58,8 +58,7 @@ dctx_error_t dctx_socket_error_(const char *what, int error)
     }
 }
 
-/* ---- who is there ------------------------------------------------------------------------------
- */
+/* ---- who is there ---------------------------------------------------------------------------- */
 
 static bool begins(const char *text, const char *start)
 {
@@ -172,8 +171,7 @@ void dctx_socket_origin_(const dctx_view_t *view, dctx_property_fn property, voi
         ret_origin->peer = DCTX_CLASS_STRANGER;
 }
 
-/* ---- ports -------------------------------------------------------------------------------------
- */
+/* ---- ports ----------------------------------------------------------------------------------- */
 
 dctx_error_t dctx_port_new(void *socket, dctx_policy_t *policy, dctx_port_t **ret_port)
 {

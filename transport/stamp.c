@@ -11,8 +11,7 @@
 #include "prepared.h"
 #include "recall.h"
 
-/* ---- sending -----------------------------------------------------------------------------------
- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 /*
  * Sends all frames, and keeps them. Once the first is taken the others are, but for signals, and where
@@ -77,8 +76,7 @@ dctx_error_t dctx_send(void *socket, zmsg_t **message_p)
     return error;
 }
 
-/* ---- receiving ---------------------------------------------------------------------------------
- */
+/* ---- receiving ------------------------------------------------------------------------------- */
 
 static const char *property(void *frame, const char *name)
 {
