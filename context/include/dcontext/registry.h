@@ -115,7 +115,8 @@ DCTX_EXPORT void dctx_registry_destroy(dctx_registry_t **registry_p);
  *
  * Ownership: the key lives as long as its registry. ret_key may be NULL.
  * Errors: DCTX_ERR_FROZEN; DCTX_ERR_CONFLICT (the name, ignoring ASCII case, stands for another
- *   type, other flags, version, codec or reach); DCTX_ERR_INVALID (no name, no type, control
+ *   type, other flags, version, codec or reach); DCTX_ERR_INVALID (no name, no type, a name
+ *   that begins with "dctx.", control
  *   characters, a broadcast key whose type has no encode or decode, a codec for strings or bytes,
  *   which have no fixed size, a migration that does not go up or does not end at the version); DCTX_ERR_LIMIT (name length, or 65535 keys); DCTX_ERR_NOMEM.
  * Thread-safety: one thread at a time per registry.
@@ -160,6 +161,7 @@ DCTX_EXPORT const dctx_key_t *dctx_registry_find(const dctx_registry_t *registry
 
 /*
  * The keys, in the order of their names (ASCII case ignored); and those that carry metadata `tag`.
+ * Those that every registry has (contexts.h) are not among them.
  *
  * Ownership: ret_keys is the caller's array of `capacity` pointers; NULL with capacity 0 just
  *   counts.

@@ -88,7 +88,8 @@ DCTX_EXPORT dctx_bytes_t dctx_snapshot_chain_name(const dctx_snapshot_t *snapsho
 
 /*
  * The wire form of what may leave the process (docs/wire.md). Computed once and kept in the
- * snapshot; equal snapshots give equal bytes. An empty snapshot has a wire form of four bytes.
+ * snapshot; equal snapshots give equal bytes, but for a deadline, of which they say how much is left:
+ * with one it is computed anew after 20 s. An empty snapshot has a wire form of four bytes.
  *
  * Ownership: the bytes are the snapshot's and live as long as it.
  * Errors: DCTX_ERR_LIMIT (the detail names limit, size and key), DCTX_ERR_CODEC (the detail names
