@@ -117,7 +117,7 @@ Test(exit, with_a_registry_nobody_holds, .init = init, .fini = fini)
     on_a_thread(outlive_registry, NULL);
 }
 
-/* ---- the application's own thread-specific data -------------------------------------------------- */
+/* ---- the application's own thread-specific data ---- */
 
 typedef struct data {
     pthread_key_t key;
@@ -201,7 +201,7 @@ Test(exit, application_destructors, .init = make_first_key, .fini = fini)
     cr_assert_eq(dctx_scope_pop(&scope), DCTX_OK);
 }
 
-/* ---- tokens of threads that are gone ------------------------------------------------------------- */
+/* ---- tokens of threads that are gone ---- */
 
 static void *leave_a_token(void *arg)
 {

@@ -187,8 +187,7 @@ static dctx_error_t survives(dctx_registry_t *registry, const wire_t *wire)
     return error;
 }
 
-/* ---- a rich stamp, any item of which can be replaced
- * --------------------------------------------- */
+/* ---- a rich stamp, any item of which can be replaced ---- */
 
 typedef struct rich {
     wire_t *wire;
@@ -451,8 +450,7 @@ Test(hostile, versions, .init = init)
     done();
 }
 
-/* ---- nesting
- * ------------------------------------------------------------------------------------- */
+/* ---- nesting ---- */
 
 static void nested(wire_t *wire, unsigned depth, bool maps)
 {
@@ -508,8 +506,7 @@ Test(hostile, nesting, .init = init)
     done();
 }
 
-/* ---- names
- * --------------------------------------------------------------------------------------- */
+/* ---- names ---- */
 
 static void entries_head(wire_t *wire, size_t count)
 {

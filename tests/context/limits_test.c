@@ -308,8 +308,143 @@ Test(limits, scope_name, .init = init)
     done();
 }
 
-/* ---- text
- * ---------------------------------------------------------------------------------------- */
+/* To the byte, also where a longer length takes a longer head. */
+static void value_limit(size_t limit, size_t body)
+{
+    const dctx_key_options_t options[] = {{.name = "text", .type = DCTX_TYPE_STRING},
+                                          {.name = "blob", .type = DCTX_TYPE_BYTES}};
+    size_t heads[] = {body < 33      ? 1
+                      : body < 258   ? 2
+                      : body < 65539 ? 3
+                                     : 5,
+                      body < 258     ? 2
+                      : body < 65539 ? 3
+                                     : 5};
+    char *text = malloc(body + 1);
+    cr_assert_not_null(text);
+    memset(text, 's', body);
+    text[body - heads[0]] = '\0';
+    for (int i = 0; i < 2; i++) {
+        dctx_registry_t *own = NULL;
+        dctx_snapshot_t *snapshot = NULL;
+        const dctx_key_t *key = NULL;
+        dctx_bytes_t bytes;
+        dctx_bytes_t blob = {text, body - heads[1]};
+        const dctx_limits_t limits = {.value_bytes = limit, .stamp_bytes = 1 << 20};
+        cr_assert_eq(dctx_registry_new(&own), DCTX_OK);
+        cr_assert_eq(dctx_registry_set_limits(own, &limits), DCTX_OK);
+        cr_assert_eq(dctx_registry_add(own, &options[i], &key), DCTX_OK);
+        cr_assert_eq(dctx_registry_freeze(own), DCTX_OK);
+        cr_assert_eq(dctx_snapshot_empty(own, &snapshot), DCTX_OK);
+        DCTX_WITH_SNAPSHOT(snapshot) {
+            dctx_snapshot_unref(&snapshot);
+            cr_assert_eq(dctx_set(key, i == 0 ? (const void *)text : &blob), DCTX_OK);
+            cr_assert_eq(dctx_capture(&snapshot), DCTX_OK);
+            dctx_error_t error = dctx_snapshot_encode(snapshot, &bytes);
+            cr_assert_eq(error, body <= limit ? DCTX_OK : DCTX_ERR_LIMIT,
+                         "%zu bytes of %s, limit %zu: %s", body, options[i].name, limit,
+                         dctx_error_name(error));
+        }
+        dctx_snapshot_unref(&snapshot);
+        dctx_registry_destroy(&own);
+    }
+    free(text);
+}
+
+Test(limits, value_to_the_byte, .init = init)
+{
+    static const size_t edges[] = {16, 32, 34, 256, 259, 65536, 65541};
+    for (size_t e = 0; e < sizeof(edges) / sizeof(edges[0]); e++)
+        for (size_t limit = edges[e] - 5; limit <= edges[e] + 5; limit++)
+            for (size_t body = limit - 1; body <= limit + 1; body++)
+                /* No str or no bin has just these sizes with its head. */
+                if (body != 33 && body != 258 && body != 65539 && body != 65540)
+                    value_limit(limit, body);
+    done();
+}
+
+/* Each registry has its own depth, and what counts is all that is open. */
+Test(limits, depth_of_several_registries, .init = init)
+{
+    dctx_registry_t *shallow = NULL;
+    dctx_snapshot_t *snapshot = NULL;
+    dctx_scope_t scopes[40], inside, refused;
+    cr_assert_eq(dctx_registry_new(&shallow), DCTX_OK);
+    cr_assert_eq(dctx_registry_set_limits(shallow, &(dctx_limits_t){.scope_depth = 10}), DCTX_OK);
+    cr_assert_eq(dctx_registry_freeze(shallow), DCTX_OK);
+    cr_assert_eq(dctx_snapshot_empty(shallow, &snapshot), DCTX_OK);
+    for (int opened = 0; opened < 40; opened++) {
+        /* One is open from the beginning, by init. */
+        dctx_error_t error = dctx_attach(snapshot, &inside);
+        cr_assert_eq(error, opened + 1 < 10 ? DCTX_OK : DCTX_ERR_LIMIT);
+        if (error == DCTX_OK) {
+            error = dctx_scope_push("inside", &refused);
+            cr_assert_eq(error, opened + 2 < 10 ? DCTX_OK : DCTX_ERR_LIMIT);
+            cr_assert_eq(dctx_scope_pop(&refused), DCTX_OK);
+        }
+        cr_assert_eq(dctx_scope_pop(&inside), DCTX_OK);
+        cr_assert_eq(dctx_scope_push("outside", &scopes[opened]), DCTX_OK, "at %d", opened);
+    }
+    for (int i = 40; i-- > 0;)
+        cr_assert_eq(dctx_scope_pop(&scopes[i]), DCTX_OK);
+    /* The other way round: a deep one was attached in between. */
+    dctx_snapshot_t *deep = NULL;
+    cr_assert_eq(dctx_snapshot_empty(registry, &deep), DCTX_OK);
+    DCTX_WITH_SNAPSHOT(snapshot) {
+        for (int opened = 0; opened < 20; opened++) {
+            cr_assert_eq(dctx_attach(deep, &inside), DCTX_OK);
+            cr_assert_eq(dctx_scope_pop(&inside), DCTX_OK);
+            cr_assert_eq(dctx_scope_push("shallow", &scopes[opened]),
+                         opened + 2 < 10 ? DCTX_OK : DCTX_ERR_LIMIT, "at %d", opened);
+        }
+        for (int i = 20; i-- > 0;)
+            cr_assert_eq(dctx_scope_pop(&scopes[i]), DCTX_OK);
+    }
+    dctx_snapshot_unref(&deep);
+    dctx_snapshot_unref(&snapshot);
+    dctx_registry_destroy(&shallow);
+    done();
+}
+
+/* Keys with names of every length, set here and received. */
+Test(limits, key_names, .init = init)
+{
+    for (size_t length = 1; length <= 128; length++) {
+        char name[130];
+        dctx_registry_t *own = NULL;
+        dctx_snapshot_t *snapshot = NULL, *again = NULL;
+        const dctx_key_t *key = NULL;
+        dctx_bytes_t bytes;
+        wire_t expected;
+        memset(name, 'k', length);
+        name[length] = '\0';
+        const dctx_key_options_t options = {.name = name, .type = DCTX_TYPE_STRING};
+        cr_assert_eq(dctx_registry_new(&own), DCTX_OK);
+        cr_assert_eq(dctx_registry_add(own, &options, &key), DCTX_OK);
+        cr_assert_eq(dctx_registry_freeze(own), DCTX_OK);
+        cr_assert_eq(dctx_snapshot_empty(own, &snapshot), DCTX_OK);
+        wire_init(&expected);
+        wire_raw(&expected, "\x93\x01\x90\x91", 4);
+        wire_string_entry(&expected, name, "v");
+        DCTX_WITH_SNAPSHOT(snapshot) {
+            dctx_snapshot_unref(&snapshot);
+            cr_assert_eq(dctx_set(key, "v"), DCTX_OK);
+            cr_assert_eq(dctx_capture(&snapshot), DCTX_OK);
+        }
+        cr_assert_eq(dctx_snapshot_encode(snapshot, &bytes), DCTX_OK);
+        cr_assert_eq(bytes.size, expected.size);
+        cr_assert_arr_eq(bytes.data, expected.data, bytes.size);
+        cr_assert_eq(dctx_snapshot_decode(own, bytes.data, bytes.size, &again), DCTX_OK);
+        cr_assert_str_eq(dctx_snapshot_get(again, key), "v");
+        dctx_snapshot_unref(&snapshot);
+        dctx_snapshot_unref(&again);
+        wire_finish(&expected);
+        dctx_registry_destroy(&own);
+    }
+    done();
+}
+
+/* ---- text ---- */
 
 static dctx_error_t from_text(const char *text, size_t length)
 {
@@ -391,8 +526,7 @@ Test(limits, text_round_trip, .init = init)
     done();
 }
 
-/* ---- what is said of what does not decode
- * -------------------------------------------------------- */
+/* ---- what is said of what does not decode ---- */
 
 typedef struct said {
     unsigned lines;

@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- a type of the user's
- * ------------------------------------------------------------------------ */
+/* ---- a type of the user's ---- */
 
 static size_t alive; /* atomic, relaxed: read when all threads are done */
 
@@ -64,8 +63,7 @@ static dctx_error_t thing_decode(void *dst, const void *data, size_t size)
 const dctx_type_t thing_type = {"thing",      sizeof(thing_t), thing_copy, thing_destroy,
                                 thing_encode, thing_decode,    0};
 
-/* ---- the registries
- * ------------------------------------------------------------------------------ */
+/* ---- the registries ---- */
 
 typedef struct mkey {
     const dctx_type_t *type;
@@ -218,8 +216,7 @@ const dctx_key_t *model_key(int registry, int index)
     return keys[registry][index];
 }
 
-/* ---- values
- * -------------------------------------------------------------------------------------- */
+/* ---- values ---- */
 
 void mvalue_body(const mvalue_t *value, wire_t *body)
 {
@@ -360,8 +357,7 @@ bool mview_matches(const mview_t *view, const dctx_type_t *type, const void *got
     return size == view->size && (size == 0 || memcmp(data, view->content, size) == 0);
 }
 
-/* ---- states
- * -------------------------------------------------------------------------------------- */
+/* ---- states ---- */
 
 void mstate_init(mstate_t *state, int registry)
 {
@@ -421,8 +417,7 @@ bool mstate_has_entries(const mstate_t *state)
     return false;
 }
 
-/* ---- the chain
- * ----------------------------------------------------------------------------------- */
+/* ---- the chain ---- */
 
 void mchain_push(mchain_t *chain, const char *name)
 {
@@ -464,8 +459,7 @@ size_t mchain_format(const mchain_t *chain, char *buffer, size_t size)
     return length;
 }
 
-/* ---- the wire
- * ------------------------------------------------------------------------------------ */
+/* ---- the wire ---- */
 
 mencoding_t mstate_encode(const mstate_t *state, wire_t *wire)
 {

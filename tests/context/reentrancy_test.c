@@ -169,7 +169,7 @@ static void set_hook(const dctx_key_t *key)
     hook_destroy(&hook);
 }
 
-/* ---- something to do in a hook ------------------------------------------------------------------- */
+/* ---- something to do in a hook ---- */
 
 /* Whatever can be read is alive. */
 static void look(void)
@@ -239,7 +239,7 @@ static void work(unsigned id)
     level--;
 }
 
-/* ---- the whole life of values, with every hook at work ------------------------------------------- */
+/* ---- the whole life of values, with every hook at work ---- */
 
 static dctx_error_t replace(void *value, bool present, void *arg)
 {
@@ -332,7 +332,7 @@ Test(reentrancy, all_hooks_at_work, .init = init, .fini = fini, .timeout = 60)
     on_a_thread(live, NULL);
 }
 
-/* ---- destructors --------------------------------------------------------------------------------- */
+/* ---- destructors ---- */
 
 /* Sets the very key that is being let go of, once. */
 static _Thread_local int resets;
@@ -456,7 +456,7 @@ Test(reentrancy, last_reference_goes_elsewhere, .init = init, .fini = fini)
     on_a_thread(drop_elsewhere, NULL);
 }
 
-/* ---- hooks that pull the rug --------------------------------------------------------------------- */
+/* ---- hooks that pull the rug ---- */
 
 static _Thread_local dctx_scope_t rug;
 static _Thread_local dctx_snapshot_t *rug_snapshot;
@@ -619,7 +619,7 @@ Test(reentrancy, value_goes_while_decoding, .init = init, .fini = fini)
     on_a_thread(change_while_decoding, NULL);
 }
 
-/* ---- encoding and decoding within themselves: no end of it, so no value ----------------------------------------------------- */
+/* ---- encoding and decoding within themselves: no end of it, so no value ---- */
 
 static _Thread_local dctx_snapshot_t *subject;
 
@@ -703,7 +703,7 @@ Test(reentrancy, update_within_update, .init = init, .fini = fini)
     on_a_thread(update_within_update, NULL);
 }
 
-/* ---- log sinks ----------------------------------------------------------------------------------- */
+/* ---- log sinks ---- */
 
 static unsigned lines;
 

@@ -99,7 +99,7 @@ static void check_received(void)
     cr_assert_null(bad_key_get());
 }
 
-/* ---- everything with one snapshot ---------------------------------------------------------------- */
+/* ---- everything with one snapshot ---- */
 
 static void *use_one(void *arg)
 {
@@ -141,7 +141,7 @@ Test(threads, one_snapshot_on_all, .init = init, .timeout = 60)
     done();
 }
 
-/* ---- several read, or encode, first -------------------------------------------------------------- */
+/* ---- several read, or encode, first ---- */
 
 typedef struct race {
     pthread_barrier_t *start;
@@ -251,7 +251,7 @@ Test(threads, several_encode_first, .init = init, .timeout = 60)
     done();
 }
 
-/* ---- a maker that goes on writing ---------------------------------------------------------------- */
+/* ---- a maker that goes on writing ---- */
 
 /* One slot, handed over with a lock: the maker writes its own state while others read what it shared
  * and let go of it. */
@@ -322,7 +322,7 @@ Test(threads, maker_goes_on_writing, .init = init, .timeout = 60)
     done();
 }
 
-/* ---- threads ------------------------------------------------------------------------------------- */
+/* ---- threads ---- */
 
 static void chain_is(const char *expected)
 {
@@ -414,7 +414,7 @@ Test(threads, snapshot_outlives_its_thread, .init = init, .timeout = 60)
     done();
 }
 
-/* ---- tasks --------------------------------------------------------------------------------------- */
+/* ---- tasks ---- */
 
 static unsigned runs; /* atomic */
 
@@ -479,7 +479,7 @@ Test(threads, task_destroys_itself, .init = init)
     done();
 }
 
-/* ---- registries ---------------------------------------------------------------------------------- */
+/* ---- registries ---- */
 
 typedef struct place {
     dctx_registry_t *registry;
@@ -525,7 +525,7 @@ Test(threads, typed_key_in_several_registries, .init = init, .timeout = 60)
     done();
 }
 
-/* ---- the log sink -------------------------------------------------------------------------------- */
+/* ---- the log sink ---- */
 
 static void count_line(dctx_log_level_t level, const char *line, void *arg)
 {

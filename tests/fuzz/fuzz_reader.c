@@ -75,7 +75,7 @@ static void call_all(const uint8_t *calls, size_t count, const uint8_t *data, si
         call(&reader, calls[i], data, size);
 }
 
-/* ---- a copy -------------------------------------------------------------------------------------- */
+/* ---- a copy ---- */
 
 /* False if there is no more of it, or something that can be skipped but not read. */
 static bool copy_item(dctx_reader_t *reader, dctx_writer_t *writer)

@@ -72,7 +72,7 @@ static void judge_form(const dctx_bytes_t *bytes)
     msgpack_unpacked_destroy(&item);
 }
 
-/* ---- values -------------------------------------------------------------------------------------- */
+/* ---- values ---- */
 
 static bool is_text(const msgpack_object *object)
 {
