@@ -3,6 +3,9 @@ import collections
 import os
 import re
 
+# No API, though installed: the other headers and libraries need them.
+PRIVATE = ("inline.h", "internal.h")
+
 LIBRARIES = collections.OrderedDict(
     (("dcontext", "context"), ("dcontext-transport", "transport"), ("dcontext-actors", "actors")))
 
@@ -12,12 +15,12 @@ Block = collections.namedtuple("Block", "comment code line")
 
 
 def headers_of(root, folder, private=False):
-    """The headers of one library, sorted; internal.h, which is no API, only when private is true."""
+    """The headers of one library, sorted; those that are no API only when private is true."""
     directory = os.path.join(root, folder, "include", "dcontext")
     if not os.path.isdir(directory):
         return []
     return [os.path.join(directory, name) for name in sorted(os.listdir(directory))
-            if name.endswith(".h") and (private or name != "internal.h")]
+            if name.endswith(".h") and (private or name not in PRIVATE)]
 
 
 def strip_comments(text):
@@ -34,10 +37,10 @@ def comment_text(comment):
 
 
 def exported(code):
-    """Names declared DCTX_EXPORT in code (comments taken out before), in order."""
+    """Names declared DCTX_EXPORT or DCTX_QUICK in code (comments taken out before), in order."""
     names = []
     code = re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", "", code, flags=re.M)
-    for match in re.finditer(r"\bDCTX_EXPORT\b([^;{]*)[;{]", code):
+    for match in re.finditer(r"\bDCTX_(?:EXPORT|QUICK)\b([^;{]*)[;{]", code):
         declaration = re.sub(r"__attribute__\s*\(\((?:[^()]|\([^()]*(?:\([^()]*\)[^()]*)*\))*\)\)", " ",
                              match.group(1))
         function = re.search(r"\b([A-Za-z_]\w*)\s*\(", declaration)

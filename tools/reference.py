@@ -85,13 +85,14 @@ def shown(item):
         return re.match(r"#\s*define\s+\w+", text).group()
     if text.startswith("static inline"):
         return text[:text.index("{")].rstrip() + ";"
-    if text.startswith("DCTX_EXPORT "):
-        text = re.sub(r"^ {12}", "", text[len("DCTX_EXPORT "):], flags=re.M)
-    return re.sub(r"\bDCTX_EXPORT ", "", text)
+    mark = re.match(r"DCTX_(?:EXPORT|QUICK) ", text)
+    if mark:
+        text = re.sub(r"^ {%d}" % mark.end(), "", text[mark.end():], flags=re.M)
+    return re.sub(r"\bDCTX_(?:EXPORT|QUICK) ", "", text)
 
 
 def is_private(name):
-    return name.endswith("_") or name.endswith("_H") or name in ("DCTX_EXPORT", "DCTX_MUST_CHECK")
+    return name.endswith("_") or name.endswith("_H") or name in ("DCTX_EXPORT", "DCTX_QUICK", "DCTX_MUST_CHECK")
 
 
 def escape(text):
@@ -152,6 +153,7 @@ def section(path, root, missing):
     intro, blocks = headers.read(path)
     title, _, rest = intro.partition(" - ")
     text = "### `<%s>`\n\n%s\n\n" % (title, prose(rest[:1].upper() + rest[1:]))
+    declared = set()
     for block in blocks:
         mark = HEADING.match(block.comment or "")
         if mark:
@@ -164,12 +166,15 @@ def section(path, root, missing):
             name, is_function = name_of(item)
             if name is None or is_private(name):
                 continue
+            if item.startswith("#") and name in declared:  # the function again, without a call
+                continue
             if shown(item) not in public:  # one macro has a form for C and one for C++
                 public.append(shown(item))
             if name not in names:
                 names.append(name)
             if is_function:
                 functions.append(name)
+                declared.add(name)
         commented = (block.comment and not mark) or "/*" in block.code
         if functions and not commented:
             missing.append("%s:%d: %s has no comment" % (os.path.relpath(path, root), block.line,
