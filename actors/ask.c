@@ -144,6 +144,8 @@ void dctx_ask_end_(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t 
     dctx_count_(system, runner, status == DCTX_OK ? DCTX_TALLY_REPLIES : DCTX_TALLY_ASKS_FAILED);
     if (status == DCTX_ERR_TIMEOUT)
         dctx_count_(system, runner, DCTX_TALLY_ASKS_TIMED_OUT);
+    else if (status == DCTX_ERR_DEADLINE)
+        dctx_count_(system, runner, DCTX_TALLY_ASKS_EXPIRED);
     if (record->node.kind == DCTX_NODE_WAIT) {
         dctx_waiter_t *waiter = record->u.done.arg;
         atomic_store_explicit(&waiter->done, 1, memory_order_release);
@@ -213,7 +215,7 @@ int64_t dctx_asks_expire_(dctx_system_t *system, dctx_runner_t *runner)
         }
         dctx_message_t *record = claim(system, runner, slot, state);
         if (record != NULL)
-            fail(system, runner, record, DCTX_ERR_TIMEOUT, NULL);
+            fail(system, runner, record, record->u.done.status, NULL);
     }
     if (earliest != INT64_MAX && earliest < now + EXPIRE_GRAIN_NS)
         earliest = now + EXPIRE_GRAIN_NS;

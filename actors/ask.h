@@ -41,7 +41,8 @@ typedef struct dctx_waiter {
 
 void dctx_ask_slot_init_(void *slot);
 
-/* Opens an ask. The record is the ask's from here on, if it succeeds. DCTX_ERR_NOMEM, DCTX_ERR_STOPPED. */
+/* Opens an ask. The record is the ask's from here on, if it succeeds; its status says how the ask ends when its time is
+ * up. DCTX_ERR_NOMEM, DCTX_ERR_STOPPED. */
 dctx_error_t dctx_ask_open_(dctx_system_t *system, dctx_message_t *record, int64_t deadline,
                             const dctx_peer_t *peer, uint64_t *ret_ask);
 

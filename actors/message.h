@@ -62,8 +62,8 @@ struct dctx_message {
                 dctx_error_t (*on_start)(dctx_actor_t *, void *); /* NODE_START */
             } run;
             void *arg;
-            dctx_error_t status;
-            uint32_t actor; /* whose: the cell's number; node.generation has the rest */
+            dctx_error_t status; /* how it ended; while pending: how it ends when its time is up */
+            uint32_t actor;      /* whose: the cell's number; node.generation has the rest */
         } done;
     } u;
     union {

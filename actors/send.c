@@ -95,7 +95,8 @@ typedef struct sending {
     /* Of an ask: */
     dctx_system_t *home;    /* that has the ask: the asking actor's, else `system` */
     dctx_message_t *record; /* ours until the ask is open; NULL: this is a tell */
-    int64_t deadline;
+    int64_t deadline;       /* by the home's clock */
+    dctx_error_t late;      /* how it ends then */
     uint64_t ask;
 } sending_t;
 
@@ -375,20 +376,34 @@ static dctx_message_t *new_record(dctx_system_t *home, dctx_node_kind_t kind)
     return record;
 }
 
-static int64_t deadline_of(dctx_system_t *system, int64_t timeout_ms)
+/* Begins an ask of `home`: it ends by its timeout or by the context's deadline, whichever comes first. */
+static dctx_error_t begin_ask(sending_t *sending, dctx_system_t *home, int64_t timeout_ms)
 {
     if (timeout_ms <= 0)
         timeout_ms = TIMEOUT_MS;
-    int64_t now = dctx_now_(system);
-    return timeout_ms > (INT64_MAX - 1 - now) / NS_PER_MS ? INT64_MAX - 1
-                                                          : now + timeout_ms * NS_PER_MS;
+    int64_t timeout = timeout_ms > INT64_MAX / NS_PER_MS ? INT64_MAX : timeout_ms * NS_PER_MS;
+    int64_t left = dctx_is_empty() ? DCTX_NO_DEADLINE : dctx_deadline_left();
+    if (__builtin_expect(left <= 0, 0))
+        return refuse(sending, dctx_fail_(DCTX_ERR_DEADLINE, "the deadline passed %lld us ago",
+                                          (long long)-(left / 1000)));
+    bool by_deadline = left != DCTX_NO_DEADLINE && left <= timeout;
+    if (by_deadline)
+        timeout = left;
+    sending->home = home;
+    if (__builtin_add_overflow(dctx_now_(home), timeout, &sending->deadline) ||
+        sending->deadline == INT64_MAX)
+        sending->deadline = INT64_MAX - 1;
+    sending->late = by_deadline ? DCTX_ERR_DEADLINE : DCTX_ERR_TIMEOUT;
+    return DCTX_OK;
 }
 
-/* Sends an ask whose record the caller has filled in but for the context. On an error the record is released. */
+/* Sends an ask whose record the caller has filled in but for the context and the status. On an error the record is
+ * released. */
 static dctx_error_t ask(sending_t *sending, dctx_message_t *record)
 {
     dctx_error_t error = DCTX_OK;
     sending->record = record;
+    record->u.done.status = sending->late;
     /* The asker's own context comes back to him as it is: no registry's border is crossed. */
     if (record->node.kind != DCTX_NODE_WAIT && !dctx_is_empty())
         error = dctx_fork(&record->snapshot);
@@ -408,9 +423,10 @@ dctx_error_t dctx_ask(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *type
     if (self == NULL || on_reply == NULL || here == NULL || here->actor != self)
         return dctx_fail_(DCTX_ERR_INVALID, "only an actor can ask so, in its own callbacks");
     dctx_error_t error = begin(&sending, to, type, value);
+    if (error == DCTX_OK)
+        error = begin_ask(&sending, self->system, timeout_ms);
     if (error != DCTX_OK)
         return error;
-    sending.home = self->system;
     dctx_message_t *record = new_record(sending.home, DCTX_NODE_REPLY);
     if (record == NULL)
         return refuse(&sending, DCTX_ERR_NOMEM);
@@ -419,7 +435,6 @@ dctx_error_t dctx_ask(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *type
     record->u.done.run.on_reply = on_reply;
     record->u.done.arg = arg;
     record->u.done.actor = self->slot.index;
-    sending.deadline = deadline_of(sending.home, timeout_ms);
     return ask(&sending, record);
 }
 
@@ -430,9 +445,11 @@ dctx_error_t dctx_ask_call(dctx_ref_t to, const dctx_type_t *type, const void *v
     if (call == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "an ask needs somebody to call");
     dctx_error_t error = begin(&sending, to, type, value);
+    if (error == DCTX_OK)
+        error = begin_ask(&sending, sending.system, timeout_ms);
     if (error != DCTX_OK)
         return error;
-    dctx_system_t *home = sending.home = sending.system;
+    dctx_system_t *home = sending.home;
     dctx_message_t *record = new_record(home, DCTX_NODE_CALL);
     if (record == NULL)
         return refuse(&sending, DCTX_ERR_NOMEM);
@@ -442,7 +459,6 @@ dctx_error_t dctx_ask_call(dctx_ref_t to, const dctx_type_t *type, const void *v
     record->u.done.run.call = call;
     record->u.done.arg = arg;
     record->u.done.actor = (uint32_t)caller;
-    sending.deadline = deadline_of(home, timeout_ms);
     return ask(&sending, record);
 }
 
@@ -458,7 +474,7 @@ static dctx_error_t wait_end(sending_t *sending, dctx_waiter_t *waiter, int64_t 
         }
         dctx_message_t *record = dctx_ask_claim_(sending->home, NULL, sending->ask, peer);
         if (record != NULL)
-            dctx_ask_end_(sending->home, NULL, record, DCTX_ERR_TIMEOUT);
+            dctx_ask_end_(sending->home, NULL, record, sending->late);
         else /* somebody else is about to */
             dctx_futex_wait(&waiter->done, 0, NS_PER_MS);
     }
@@ -476,16 +492,17 @@ dctx_error_t dctx_ask_wait(dctx_ref_t to, const dctx_type_t *type, const void *v
     if (here != NULL && here->kind != DCTX_RUNNER_PINNED)
         return dctx_fail_(DCTX_ERR_INVALID, "a worker must not wait: use dctx_ask()");
     dctx_error_t error = begin(&sending, to, type, value);
+    if (error == DCTX_OK)
+        error = begin_ask(&sending, sending.system, timeout_ms);
     if (error != DCTX_OK)
         return error;
-    sending.home = sending.system;
     dctx_message_t *record = new_record(sending.home, DCTX_NODE_WAIT);
     if (record == NULL)
         return refuse(&sending, DCTX_ERR_NOMEM);
     dctx_waiter_t waiter = {.done = 0};
     record->u.done.arg = &waiter;
+    int64_t deadline = sending.deadline;
     sending.deadline = INT64_MAX; /* we keep the time ourselves */
-    int64_t deadline = deadline_of(sending.home, timeout_ms);
     error = ask(&sending, record);
     if (error != DCTX_OK)
         return error;

@@ -148,6 +148,7 @@ void dctx_system_counters_read(const dctx_system_t *self, dctx_system_counters_t
     c.replies = dctx_system_sum_(system, DCTX_TALLY_REPLIES);
     c.asks_failed = dctx_system_sum_(system, DCTX_TALLY_ASKS_FAILED);
     c.asks_timed_out = dctx_system_sum_(system, DCTX_TALLY_ASKS_TIMED_OUT);
+    c.asks_expired = dctx_system_sum_(system, DCTX_TALLY_ASKS_EXPIRED);
     c.asks = dctx_system_sum_(system, DCTX_TALLY_ASKS);
     c.late_replies = dctx_system_sum_(system, DCTX_TALLY_LATE);
     c.remote_sent = dctx_system_sum_(system, DCTX_TALLY_REMOTE_SENT);

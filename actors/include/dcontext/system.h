@@ -224,6 +224,7 @@ typedef struct dctx_system_counters {
     uint64_t scope_leaks;    /* scopes that callbacks had left open, and the system closed */
     uint64_t actors;         /* gauge: alive now */
     uint64_t asks_in_flight; /* gauge */
+    uint64_t asks_expired;   /* of the asks_failed: with DCTX_ERR_DEADLINE */
 } dctx_system_counters_t;
 DCTX_EXPORT void dctx_system_counters_read(const dctx_system_t *system,
                                            dctx_system_counters_t *ret_counters);
