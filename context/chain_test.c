@@ -45,8 +45,8 @@ static void shows(const dctx_chain_t *chain, const char *expected)
     cr_assert_str_eq(line, expected);
 }
 
-/* The blob as bytes, scanned and made again, must be the same; and its fields must agree with them.
- */
+/* The blob as bytes, scanned and made again, must be the same; and its fields must agree with
+ * them. */
 static void check(const dctx_chain_t *chain, const dctx_limits_t *with)
 {
     dctx_writer_t *writer;

@@ -21,11 +21,10 @@
                            dctx_error_detail());                                                   \
     } while (0)
 
-/* ---- a type that owns memory, and counts
- * --------------------------------------------------------- */
+/* ---- a type that owns memory, and counts ----------------------------------------------------- */
 
-/* A text on the heap: wrong copies and destructions show under the sanitizers, and in the balance.
- */
+/* A text on the heap: wrong copies and destructions show under the sanitizers, and in the
+ * balance. */
 typedef struct note {
     char *text;
 } note_t;
@@ -85,8 +84,7 @@ static const dctx_type_t note_type __attribute__((unused)) = {.name = "note",
                                                               .encode = note_encode,
                                                               .decode = note_decode};
 
-/* ---- keys
- * ---------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 static inline const dctx_key_t *add_to(dctx_registry_t *registry, const char *name,
                                        const dctx_type_t *type, unsigned flags)
@@ -198,8 +196,7 @@ static inline dctx_context_counters_t counters(void)
     return read;
 }
 
-/* ---- the log
- * ------------------------------------------------------------------------------------- */
+/* ---- the log --------------------------------------------------------------------------------- */
 
 static char log_text[2048] __attribute__((unused));
 static int log_lines __attribute__((unused));
@@ -212,8 +209,7 @@ static inline void log_sink(dctx_log_level_t level, const char *line, void *arg)
     (void)snprintf(log_text, sizeof(log_text), "%s", line);
 }
 
-/* ---- failing allocations
- * ------------------------------------------------------------------------- */
+/* ---- failing allocations --------------------------------------------------------------------- */
 
 static size_t allocations __attribute__((unused));
 static size_t fail_at

@@ -325,8 +325,8 @@ Test(msgpack_check, agrees_with_msgpack_c, .timeout = 60)
     for (unsigned n = 0; n < 65536 * sizeof(kinds); n++) {
         unsigned head = n / sizeof(kinds);
         uint8_t bytes[3] = {(uint8_t)(head >> 8), (uint8_t)head, kinds[n % sizeof(kinds)]};
-        /* A one-byte item first leaves two bytes over whatever they are: a few of those are enough.
-         */
+        /* A one-byte item first leaves two bytes over whatever they are: a few of those are
+         * enough. */
         if ((bytes[0] < 0x80 || bytes[0] >= 0xe0) && bytes[1] % 64 != 0)
             continue;
         size_t offset = 0;

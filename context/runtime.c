@@ -15,8 +15,7 @@ const char *dctx_version(void)
     return STRING(DCTX_VERSION_MAJOR) "." STRING(DCTX_VERSION_MINOR) "." STRING(DCTX_VERSION_PATCH);
 }
 
-/* ---- the log sink
- * -------------------------------------------------------------------------------- */
+/* ---- the log sink ---------------------------------------------------------------------------- */
 
 /*
  * Function and argument must be read as a pair. Two copies and a sequence number: its lowest bit
@@ -81,8 +80,7 @@ void dctx_log(dctx_log_level_t level, const char *format, ...)
     errno = saved_errno;
 }
 
-/* ---- counters
- * ------------------------------------------------------------------------------------ */
+/* ---- counters -------------------------------------------------------------------------------- */
 
 /*
  * Threads count in stripes, a cache line each, so that decoding on two threads does not share one. The first

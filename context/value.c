@@ -280,8 +280,8 @@ static const void *resolve(dctx_value_t *value)
         }
         return data;
     }
-    /* Another thread was first. Its result stands, so that all readers see one and the same value.
-     */
+    /* Another thread was first. Its result stands, so that all readers see one and the same
+     * value. */
     if (error == DCTX_OK) {
         dctx_type_destroy_(value->key->type, data);
         dctx_release_(data);

@@ -68,8 +68,8 @@ dctx_lone_t *dctx_lone_new_(const dctx_key_t *key, size_t size);
 /* Gives back a value that was never published, without destroying its data. */
 void dctx_lone_discard_(dctx_lone_t *lone);
 
-/* A copy of `value`, as dctx_set() is given it. DCTX_ERR_NOMEM, what the type's copy refuses with.
- */
+/* A copy of `value`, as dctx_set() is given it. DCTX_ERR_NOMEM, what the type's copy refuses
+ * with. */
 dctx_error_t dctx_value_new_(const dctx_key_t *key, const void *value, dctx_value_t **ret_value);
 
 static inline void dctx_value_ref_(dctx_value_t *value)
@@ -98,8 +98,8 @@ static inline void dctx_value_drop_(dctx_value_t *value, dctx_grave_t *grave)
 
 void dctx_grave_empty_slow_(dctx_grave_t *grave);
 
-/* Runs user code: the caller's data is consistent, and it holds no pointers that others may move.
- */
+/* Runs user code: the caller's data is consistent, and it holds no pointers that others may
+ * move. */
 static inline void dctx_grave_empty_(dctx_grave_t *grave)
 {
     if (grave->first != NULL)

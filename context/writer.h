@@ -34,8 +34,8 @@ static inline void dctx_writer_reset_(dctx_writer_t *writer)
 /* True if `size` more bytes are within the limit and nothing failed yet; else the error sticks. */
 bool dctx_writer_fits_(dctx_writer_t *writer, size_t size);
 
-/* Room for `size` bytes, counted as written, for the caller to fill; NULL once the writer failed.
- */
+/* Room for `size` bytes, counted as written, for the caller to fill; NULL once the writer
+ * failed. */
 uint8_t *dctx_writer_reserve_(dctx_writer_t *writer, size_t size);
 
 #endif

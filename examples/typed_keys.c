@@ -136,8 +136,8 @@ int main(void)
     }
     dctx_snapshot_unref(&received);
 
-    /* By name, for code that does not know the key at compile time, types are checked at run time.
-     */
+    /* By name, for code that does not know the key at compile time, types are checked at run
+     * time. */
     const dctx_key_t *by_name = dctx_registry_find(NULL, "Retries");
     dctx_error_t error = dctx_set_typed(by_name, DCTX_TYPE_STRING, "three");
     printf("%s: %s\n", dctx_key_name(by_name), dctx_error_name(error));

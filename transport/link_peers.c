@@ -339,8 +339,8 @@ static void report(dctx_link_t *link, dctx_loss_t *loss)
         peer->reported = false;
         tell(link, peer, DCTX_PEER_DOWN, loss->reason);
     }
-    /* The other of two connections is still there: what was in flight is lost, but the peer is not.
-     */
+    /* The other of two connections is still there: what was in flight is lost, but the peer is
+     * not. */
     if (peer->listed && !peer->reported && dctx_peer_is_up_(peer)) {
         peer->reported = true;
         tell(link, peer, DCTX_PEER_UP, "");

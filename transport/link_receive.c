@@ -341,8 +341,8 @@ static void take_frame(dctx_link_t *link, dctx_connection_t *connection, size_t 
 
 /* ---- sockets --------------------------------------------------------------------------------- */
 
-/* Receives a message that should have one frame more; false if it has others, which are taken off.
- */
+/* Receives a message that should have one frame more; false if it has others, which are taken
+ * off. */
 static bool receive_last(void *socket, zmq_msg_t *frame)
 {
     bool right = zmq_msg_more(frame) == 0;

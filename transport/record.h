@@ -73,8 +73,8 @@ void dctx_record_acknowledge_(uint8_t *record, uint64_t acknowledged);
  */
 dctx_error_t dctx_frame_check_(const void *frame, size_t size, size_t record_limit);
 
-/* Reads the record at `at`, in a checked frame, and returns its length. The bytes are the frame's.
- */
+/* Reads the record at `at`, in a checked frame, and returns its length. The bytes are the
+ * frame's. */
 size_t dctx_record_read_(const uint8_t *at, dctx_record_t *ret_record);
 
 #endif

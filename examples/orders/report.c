@@ -2,8 +2,8 @@
 
 #include <jansson.h>
 
-/* jansson hands NULL on: a missing piece makes the whole NULL, so it is enough to look at the end.
- */
+/* jansson hands NULL on: a missing piece makes the whole NULL, so it is enough to look at the
+ * end. */
 
 static json_t *hop_json(const hop_t *hop)
 {

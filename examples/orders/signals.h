@@ -3,8 +3,8 @@
 #ifndef ORDERS_SIGNALS_H
 #define ORDERS_SIGNALS_H
 
-/* Blocks SIGINT, SIGTERM and SIGCHLD in this thread and those it starts, so call it before any is.
- */
+/* Blocks SIGINT, SIGTERM and SIGCHLD in this thread and those it starts, so call it before any
+ * is. */
 void signals_block(void);
 
 /* A descriptor that gives the signals listed, up to a 0, out of those blocked; -1 on an error. */

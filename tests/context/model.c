@@ -98,8 +98,8 @@ static const mname_t names[NAMES] = {
     {"\xc3\xa9t\xc3\xa9", {{DCTX_TYPE_STRING, 0, 1}, {NULL, 0, 0}}},
 };
 
-/* alphaC in registry 0. The long step differs from the two short ones, so that taking them shows.
- */
+/* alphaC in registry 0. The long step differs from the two short ones, so that taking them
+ * shows. */
 static dctx_error_t migrate(const void *data, size_t size, int64_t factor, int64_t more,
                             dctx_writer_t *writer)
 {

@@ -99,8 +99,8 @@ static void any_chain(run_t *run, mchain_t *chain, wire_t *wire)
     }
 }
 
-/* A stamp from elsewhere: any order, any form of an item, any spelling, things of later versions.
- */
+/* A stamp from elsewhere: any order, any form of an item, any spelling, things of later
+ * versions. */
 void step_receive(run_t *run)
 {
     static mvalue_t none;

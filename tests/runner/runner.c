@@ -119,8 +119,8 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* Waits for the child to end; false if the time ran out. Being told to stop ends the child and us.
- */
+/* Waits for the child to end; false if the time ran out. Being told to stop ends the child and
+ * us. */
 static bool wait_child(pid_t child, double deadline, const sigset_t *signals)
 {
     for (;;) {
