@@ -194,6 +194,111 @@ Test(threads, several_read_first, .init = init, .timeout = 60)
     done();
 }
 
+/* Two that are at it at the same moment for certain, as each waits for the other in the type's own
+ * function: one is first, and what the other made goes away. */
+static pthread_barrier_t meeting;
+static int undone; /* by any thread; relaxed: read when all have ended */
+
+static void meet_destroy(void *value)
+{
+    (void)value;
+    (void)__atomic_add_fetch(&undone, 1, __ATOMIC_RELAXED);
+}
+
+static dctx_error_t meet_decode(void *dst, const void *data, size_t size)
+{
+    (void)pthread_barrier_wait(&meeting);
+    memset(dst, 0, sizeof(int64_t));
+    memcpy(dst, data, size);
+    return DCTX_OK;
+}
+
+static dctx_error_t meet_encode(const void *value, dctx_writer_t *writer)
+{
+    (void)pthread_barrier_wait(&meeting);
+    dctx_writer_put(writer, value, 1);
+    return DCTX_OK;
+}
+
+static const dctx_type_t meet_type = {.name = "meet",
+                                      .size = sizeof(int64_t),
+                                      .destroy = meet_destroy,
+                                      .encode = meet_encode,
+                                      .decode = meet_decode};
+
+typedef struct pair {
+    const dctx_snapshot_t *snapshot;
+    const dctx_key_t *key;
+    const void *got;
+} pair_t;
+
+static void *read_in_pair(void *arg)
+{
+    pair_t *pair = arg;
+    pair->got = dctx_snapshot_get(pair->snapshot, pair->key);
+    return NULL;
+}
+
+static void *encode_in_pair(void *arg)
+{
+    pair_t *pair = arg;
+    dctx_bytes_t bytes = {NULL, 0};
+    cr_assert_eq(dctx_snapshot_encode(pair->snapshot, &bytes), DCTX_OK);
+    pair->got = bytes.data;
+    return NULL;
+}
+
+/* Both do it once; what they got. */
+static const void *in_pairs(void *(*run)(void *), const dctx_snapshot_t *snapshot,
+                            const dctx_key_t *key)
+{
+    pthread_t threads[2];
+    pair_t pairs[2];
+    cr_assert_eq(pthread_barrier_init(&meeting, NULL, 2), 0);
+    for (int i = 0; i < 2; i++) {
+        pairs[i] = (pair_t){snapshot, key, NULL};
+        cr_assert_eq(pthread_create(&threads[i], NULL, run, &pairs[i]), 0);
+    }
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(pthread_join(threads[i], NULL), 0);
+    pthread_barrier_destroy(&meeting);
+    cr_assert_not_null(pairs[0].got);
+    cr_assert_eq(pairs[0].got, pairs[1].got);
+    return pairs[0].got;
+}
+
+Test(threads, two_at_once_make_one, .init = init, .timeout = 60)
+{
+    size_t blocks = watch_live_blocks();
+    const dctx_key_t *key = NULL;
+    const int64_t seven = 7;
+    dctx_registry_t *registry = NULL;
+    dctx_snapshot_t *empty = NULL, *sent = NULL, *received = NULL;
+    dctx_bytes_t bytes;
+    cr_assert_eq(dctx_registry_new(&registry), DCTX_OK);
+    cr_assert_eq(
+        dctx_registry_add(registry, &(dctx_key_options_t){.name = "met", .type = &meet_type}, &key),
+        DCTX_OK);
+    cr_assert_eq(dctx_registry_freeze(registry), DCTX_OK);
+    cr_assert_eq(dctx_snapshot_empty(registry, &empty), DCTX_OK);
+    DCTX_WITH_SNAPSHOT(empty) {
+        cr_assert_eq(dctx_set(key, &seven), DCTX_OK);
+        cr_assert_eq(dctx_capture(&sent), DCTX_OK);
+    }
+    (void)in_pairs(encode_in_pair, sent, key);
+    cr_assert_eq(dctx_snapshot_encode(sent, &bytes), DCTX_OK);
+    cr_assert_eq(dctx_snapshot_decode(registry, bytes.data, bytes.size, &received), DCTX_OK);
+    cr_assert_eq(*(const int64_t *)in_pairs(read_in_pair, received, key), 7);
+    cr_assert_eq(undone, 1, "the one that came second, and only it");
+    dctx_snapshot_unref(&received);
+    dctx_snapshot_unref(&sent);
+    dctx_snapshot_unref(&empty);
+    dctx_registry_destroy(&registry);
+    cr_assert_eq(undone, 3, "what was set, and what was decoded twice");
+    cr_assert_leq(watch_live_blocks(), blocks, "%zu blocks left", watch_live_blocks() - blocks);
+    done();
+}
+
 static void *encode_first(void *arg)
 {
     race_t *race = arg;
