@@ -274,9 +274,14 @@ static bool open_input(gateway_t *gateway)
         fprintf(stderr, "gateway: cannot open %s: %s\n", file, strerror(errno));
         return false;
     }
-    struct stat about;
+    struct stat about = {0};
     if (fstat(fd, &about) == 0 && S_ISREG(about.st_mode))
         gateway->input_size = (uint64_t)about.st_size;
+    /* It opens, and only reading it would fail: after the services were started. */
+    if (S_ISDIR(about.st_mode)) {
+        fprintf(stderr, "gateway: cannot read %s: %s\n", file, strerror(EISDIR));
+        return false;
+    }
     const char *slash = strrchr(file, '/');
     const char *name = slash != NULL ? slash + 1 : file;
     gateway->source = standard                            ? "standard input"
