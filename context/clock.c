@@ -110,8 +110,8 @@ const dctx_clocks_t *dctx_clock_or_current_(const dctx_clocks_t *clock)
 
 int64_t dctx_coarse_reading_ = DCTX_COARSE_STOPPED;
 
-/* Held over a whole start or stop, the join included, so that no start meets a thread that is ending.
- * Guards the users (how many starts want a stop) and the thread. */
+/* Held over a whole start or stop, the join included, so that no start meets a thread that is
+ * ending. Guards the users (how many starts want a stop) and the thread. */
 static pthread_mutex_t coarse_control = PTHREAD_MUTEX_INITIALIZER;
 static unsigned coarse_users;
 static bool coarse_running;

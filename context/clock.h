@@ -49,8 +49,9 @@ static inline bool dctx_clock_same_boot_(const dctx_clocks_t *clock, const uint8
 /* NULL stands for the clock of the registry that is current on this thread. */
 const dctx_clocks_t *dctx_clock_or_current_(const dctx_clocks_t *clock);
 
-/* What the coarse clock's reading is while it is stopped: so late that nothing is due later, and that an addition
- * does not overflow. The reading is written by its thread, and by who starts it; relaxed, as a time orders nothing. */
+/* What the coarse clock's reading is while it is stopped: so late that nothing is due later, and
+ * that an addition does not overflow. The reading is written by its thread, and by who starts it;
+ * relaxed, as a time orders nothing. */
 #define DCTX_COARSE_STOPPED (INT64_MAX - 2 * DCTX_COARSE_ERROR_)
 
 #endif

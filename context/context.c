@@ -164,7 +164,8 @@ dctx_error_t dctx_unset(const dctx_key_t *key)
     return error;
 }
 
-/* A received value that could not be decoded for want of memory: it is not absent, though it cannot be read. */
+/* A received value that could not be decoded for want of memory: it is not absent, though it cannot
+ * be read. */
 static bool is_undecided(const dctx_value_t *value)
 {
     return __atomic_load_n(&value->data, __ATOMIC_RELAXED) == NULL &&

@@ -222,9 +222,10 @@ bool dctx_deadline_decode_(const void *data, size_t size, const dctx_clocks_t *c
 }
 
 /*
- * Two wall times and no word of when they were sent. What there was when it was set is an upper bound; the
- * time since then may have been spent anywhere, so that a long one is no sign of a wrong clock. The wall times
- * stay as they are, unless they cannot be true here: sent on they are then the same, and nothing adds up over hops.
+ * Two wall times and no word of when they were sent. What there was when it was set is an upper
+ * bound; the time since then may have been spent anywhere, so that a long one is no sign of a wrong
+ * clock. The wall times stay as they are, unless they cannot be true here: sent on they are then
+ * the same, and nothing adds up over hops.
  */
 void dctx_deadline_from_wall_(int64_t timestamp, int64_t deadline, const dctx_clocks_t *clock,
                               dctx_deadline_t *ret_deadline)

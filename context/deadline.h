@@ -1,7 +1,7 @@
 /*
- * The deadline on the wire. Its bytes go stale, as they say what remains; so it is the one value whose encoding is
- * not kept with it, that is decoded when it arrives and not when it is first read, and that is written anew
- * when it is sent on.
+ * The deadline on the wire. Its bytes go stale, as they say what remains; so it is the one value
+ * whose encoding is not kept with it, that is decoded when it arrives and not when it is first
+ * read, and that is written anew when it is sent on.
  */
 #ifndef DCTX_DEADLINE_H
 #define DCTX_DEADLINE_H
@@ -16,11 +16,12 @@ extern const dctx_type_t dctx_deadline_type_;
 /* What the encoding takes, always: see docs/wire.md. */
 #define DCTX_DEADLINE_ENCODED 55
 
-/* How long a wire form with a deadline in it may be sent. Well below the age at which a receiver takes it for
- * that of a host with another idea of the time. */
+/* How long a wire form with a deadline in it may be sent. Well below the age at which a receiver
+ * takes it for that of a host with another idea of the time. */
 #define DCTX_DEADLINE_FRESH (INT64_C(20) * 1000000000)
 
-/* Past this age a message is not believed to have been under way, but to come from a wrong clock. */
+/* Past this age a message is not believed to have been under way, but to come from a wrong
+ * clock. */
 #define DCTX_DEADLINE_AGE_MAX (INT64_C(60) * 1000000000)
 
 /* Writes the encoding, as of now by the clock; returns DCTX_DEADLINE_ENCODED. */
@@ -43,8 +44,8 @@ bool dctx_deadline_decode_(const void *data, size_t size, const dctx_clocks_t *c
 void dctx_deadline_from_wall_(int64_t timestamp, int64_t deadline, const dctx_clocks_t *clock,
                               dctx_deadline_t *ret_deadline);
 
-/* Puts a value that was decoded now into the slot in the place of one that came with a stamp; leaves that if it does not
- * decode. DCTX_ERR_NOMEM. */
+/* Puts a value that was decoded now into the slot in the place of one that came with a stamp;
+ * leaves that if it does not decode. DCTX_ERR_NOMEM. */
 dctx_error_t dctx_deadline_arrive_(const dctx_registry_t *registry, dctx_value_t **slot,
                                    dctx_grave_t *grave);
 

@@ -1,4 +1,5 @@
-/* Deadlines, in virtual time: between threads of one host, hosts of one clock, and hosts whose clocks are apart. */
+/* Deadlines, in virtual time: between threads of one host, hosts of one clock, and hosts whose
+ * clocks are apart. */
 #include "fixture.h"
 
 #include "deadline.h"
@@ -307,7 +308,8 @@ Test(deadline, more_never_comes_out_than_went_in, .init = start_hosts, .fini = s
 Test(deadline, where_it_is_set_it_is_kept_over_a_stop_and_three_hops, .init = start_hosts,
      .fini = stop_hosts)
 {
-    /* Clocks that are seconds apart, so that what the last hop sees must not depend on the first's. */
+    /* Clocks that are seconds apart, so that what the last hop sees must not depend on the
+     * first's. */
     there.wall -= 3 * SECOND;
     third.wall -= 90 * SECOND;
     dctx_snapshot_t *first = with_timeout(&here, 10 * SECOND);

@@ -58,9 +58,9 @@ dctx_error_t dctx_envelope_any_(dctx_envelope_t *envelope, dctx_envelope_entry_t
  * The next entry. DCTX_ERR_MALFORMED, DCTX_ERR_LIMIT; DCTX_ERR_ABSENT (without a detail) past the
  * last.
  *
- * In line is what nearly every entry is: three elements, a key under 32 bytes, a version from 1 to 127,
- * a value under 256 bytes. Anything that is not that is left to dctx_envelope_any_(), every failure
- * and its words too.
+ * In line is what nearly every entry is: three elements, a key under 32 bytes, a version from 1 to
+ * 127, a value under 256 bytes. Anything that is not that is left to dctx_envelope_any_(), every
+ * failure and its words too.
  */
 static inline dctx_error_t dctx_envelope_next_(dctx_envelope_t *envelope,
                                                dctx_envelope_entry_t *ret_entry)
@@ -94,9 +94,9 @@ static inline dctx_error_t dctx_envelope_next_(dctx_envelope_t *envelope,
 }
 
 /*
- * The next entry if it begins with those bytes, the entry of a known key up to its value, in the form in which this
- * library writes it: then name and version need no more looking at. False if it does not, and nothing happened. Of
- * *ret_entry just `raw` and `raw_size` are set.
+ * The next entry if it begins with those bytes, the entry of a known key up to its value, in the
+ * form in which this library writes it: then name and version need no more looking at. False if it
+ * does not, and nothing happened. Of *ret_entry just `raw` and `raw_size` are set.
  */
 static inline bool dctx_envelope_next_is_(dctx_envelope_t *envelope, const uint8_t *prefix,
                                           size_t size, dctx_envelope_entry_t *ret_entry)

@@ -49,7 +49,8 @@ static inline bool dctx_name_is_clean_(const void *name, size_t size)
     return true;
 }
 
-/* As memcmp(), for names and the like: short, never empty, and a call would cost more than comparing. */
+/* As memcmp(), for names and the like: short, never empty, and a call would cost more than
+ * comparing. */
 static inline bool dctx_name_same_(const void *a, const void *b, size_t size)
 {
     const uint8_t *p = a;

@@ -32,8 +32,9 @@ static inline void dctx_refcount_add(dctx_refcount_t *refs, size_t count)
     (void)__atomic_fetch_add(&refs->count_, count, __ATOMIC_RELAXED);
 }
 
-/* True for the one caller whose drop was the last: it owns the object alone and frees it. Who holds all the
- * references there are needs no atomic subtraction to know it: nobody is left to take another. */
+/* True for the one caller whose drop was the last: it owns the object alone and frees it. Who holds
+ * all the references there are needs no atomic subtraction to know it: nobody is left to take
+ * another. */
 static inline bool dctx_refcount_drop(dctx_refcount_t *refs, size_t count)
 {
     if (__atomic_load_n(&refs->count_, __ATOMIC_ACQUIRE) == count)

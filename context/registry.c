@@ -447,8 +447,8 @@ static int by_name(const void *a, const void *b)
     return dctx_fold_compare_(x->name, x->name_size, y->name, y->name_size);
 }
 
-/* Entries mostly come in the order of their names, and mostly for users' keys: decoding tries the next of them
- * before it looks for a name. */
+/* Entries mostly come in the order of their names, and mostly for users' keys: decoding tries the
+ * next of them before it looks for a name. */
 static void link_user_keys(dctx_registry_t *registry)
 {
     uint32_t next = registry->kind_count[DCTX_KIND_BROADCAST];

@@ -83,9 +83,9 @@ void dctx_log(dctx_log_level_t level, const char *format, ...)
 /* ---- counters -------------------------------------------------------------------------------- */
 
 /*
- * Threads count in stripes, a cache line each, so that decoding on two threads does not share one. The first
- * OWN_STRIPES threads have one each, for good, and so need no atomic addition; all others share what is left. Relaxed,
- * because the figures order nothing.
+ * Threads count in stripes, a cache line each, so that decoding on two threads does not share one.
+ * The first OWN_STRIPES threads have one each, for good, and so need no atomic addition; all others
+ * share what is left. Relaxed, because the figures order nothing.
  */
 #define STRIPES     64
 #define OWN_STRIPES 32

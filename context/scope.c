@@ -23,7 +23,7 @@ static __attribute__((noinline)) dctx_error_t check_name(const dctx_limits_t *li
     char shown[DCTX_NAME_SHOWN_SIZE];
     if (size > limits->name_bytes)
         return dctx_fail_(DCTX_ERR_LIMIT, "scope '%s': the name is %zu bytes; name_bytes is %zu",
-                          dctx_name_show_(name, size, shown), strlen(name), limits->name_bytes);
+                          dctx_name_show_(name, size, shown), size, limits->name_bytes);
     if (!dctx_name_is_clean_(name, size))
         return dctx_fail_(DCTX_ERR_INVALID, "scope '%s': control characters in the name",
                           dctx_name_show_(name, size, shown));
@@ -38,7 +38,8 @@ dctx_error_t dctx_scope_check_name_(const dctx_registry_t *registry, const char 
 typedef uint8_t v16_t __attribute__((vector_size(16)));
 typedef uint64_t v2x64_t __attribute__((vector_size(16)));
 
-/* Copies a name, and says whether it is clean. Most are of these sizes, and this is most of what a push does. */
+/* Copies a name, and says whether it is clean. Most are of these sizes, and this is most of what a
+ * push does. */
 static inline bool take_name(char *dst, const char *src, size_t size)
 {
     if (size < 8 || size > 16) {
@@ -73,7 +74,8 @@ static inline void open_frame(dctx_thread_t *thread, size_t size, unsigned flags
     *ret_scope = (dctx_scope_t){serial, thread, DCTX_OK};
 }
 
-/* What a named frame puts away at once: the chain is another from there on, and at the pop it is the old one again. */
+/* What a named frame puts away at once: the chain is another from there on, and at the pop it is
+ * the old one again. */
 #define NAMED                                                                                      \
     (DCTX_SAVED_CHAIN | DCTX_SAVED_CACHED << DCTX_CAPTURE | DCTX_SAVED_CACHED << DCTX_FORK)
 
@@ -108,7 +110,7 @@ dctx_error_t dctx_scope_push_(const char *name, size_t size, dctx_scope_t *ret_s
     return DCTX_OK;
 }
 
-/* ---- attaching --------------------------------------------------------------------------------- */
+/* ---- attaching ------------------------------------------------------------------------------- */
 
 /* A new state, with just what reading needs. */
 static inline void enter(dctx_thread_t *thread, dctx_snapshot_t *snapshot)
@@ -253,7 +255,8 @@ static inline bool waits(const dctx_thread_t *thread)
     return (thread->top->flags & DCTX_FRAME_CLOSING) != 0;
 }
 
-/* Ends the top frame if nothing was done in it that needs undoing or releasing, as dctx_thread_pop_() would. */
+/* Ends the top frame if nothing was done in it that needs undoing or releasing, as
+ * dctx_thread_pop_() would. */
 static inline bool pop_quickly(dctx_thread_t *thread)
 {
     const dctx_frame_t *frame = thread->top;
@@ -279,9 +282,9 @@ static inline bool pop_quickly(dctx_thread_t *thread)
 }
 
 /*
- * Ends the top frame, and those below it that were popped too early. Destructors run in between. They may
- * push and pop scopes of their own, and would find scopes gone if such a pop ended what waits below: so it
- * leaves everything down to the floor to us.
+ * Ends the top frame, and those below it that were popped too early. Destructors run in between.
+ * They may push and pop scopes of their own, and would find scopes gone if such a pop ended what
+ * waits below: so it leaves everything down to the floor to us.
  */
 static void pop_with_waiting(dctx_thread_t *thread)
 {

@@ -9,8 +9,8 @@
 #include "stamp.h"
 #include "table.h"
 
-/* A wire form, once computed. One with a deadline in it goes stale, and is replaced when it is asked for after
- * that; the old one stays, as somebody may still read it. */
+/* A wire form, once computed. One with a deadline in it goes stale, and is replaced when it is
+ * asked for after that; the old one stays, as somebody may still read it. */
 typedef struct dctx_wire {
     struct dctx_wire *older;
     int64_t stale_at; /* on the registry's monotonic clock; INT64_MAX: never */

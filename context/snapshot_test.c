@@ -340,7 +340,8 @@ static void *share(void *arg)
     return NULL;
 }
 
-/* Readers, forks and drops of one snapshot, whose values are decoded, encoded and split off by whoever comes first. */
+/* Readers, forks and drops of one snapshot, whose values are decoded, encoded and split off by
+ * whoever comes first. */
 Test(snapshot, threads_share_one, .init = set_up)
 {
     OK(dctx_set(user, "u"));

@@ -12,8 +12,8 @@ typedef struct dctx_table {
     dctx_value_t *slots[];
 } dctx_table_t;
 
-/* The table of those that have no value: longer than any registry, never written, not counted. It lies in .bss, so it
- * costs address space and not memory. */
+/* The table of those that have no value: longer than any registry, never written, not counted. It
+ * lies in .bss, so it costs address space and not memory. */
 struct dctx_no_table {
     dctx_refcount_t refs;
     uint32_t capacity;

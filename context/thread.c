@@ -25,7 +25,7 @@ SAME_PLACE(dctx_table_t, slots, dctx_table_head_t, slots);
 _Static_assert(DCTX_KINDS == 2 && DCTX_KIND_BROADCAST == 0, "the ABI of inline reads");
 _Static_assert(DCTX_SLOTS_MAX < 1 << DCTX_BOUND_INDEX_BITS_, "an index fits in bound_");
 
-/* ---- a thread's beginning and end -------------------------------------------------------------- */
+/* ---- a thread's beginning and end ------------------------------------------------------------ */
 
 /* Relaxed: only uniqueness counts. */
 static uint64_t next_serial_block = DCTX_SERIAL_BLOCK;
@@ -180,7 +180,7 @@ void dctx_thread_end_(void)
     dctx_grave_empty_(&grave);
 }
 
-/* ---- growing ----------------------------------------------------------------------------------- */
+/* ---- growing --------------------------------------------------------------------------------- */
 
 static uint32_t grown(uint32_t capacity, uint32_t first)
 {
@@ -283,7 +283,7 @@ void dctx_thread_open_state_(dctx_thread_t *thread)
     state->kept.chain = NULL;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* The scope that has to undo what is written now. NULL where nothing will be: at the bottom, and
  * straight in an attachment, whose whole state goes away with it. */
@@ -317,7 +317,8 @@ static inline dctx_error_t reserve(dctx_thread_t *thread, size_t count)
 }
 
 /* The present state is about to differ from the cached snapshot. If it is also the state to which
- * the scope will go back, the snapshot is put away for then, even if that is to say there is none. */
+ * the scope will go back, the snapshot is put away for then, even if that is to say there is
+ * none. */
 static inline void invalidate(dctx_state_t *state, dctx_frame_t *frame, uint32_t which,
                               dctx_grave_t *grave)
 {
@@ -500,7 +501,7 @@ void dctx_thread_clear_kind_(dctx_thread_t *thread, uint32_t kind, dctx_grave_t 
     set_table(thread, kind, DCTX_NO_TABLE, DCTX_OWNED);
 }
 
-/* ---- sharing ----------------------------------------------------------------------------------- */
+/* ---- sharing --------------------------------------------------------------------------------- */
 
 dctx_error_t dctx_thread_prepare_share_(dctx_thread_t *thread, uint32_t kind)
 {
@@ -558,7 +559,7 @@ dctx_error_t dctx_thread_chain_(dctx_thread_t *thread, dctx_chain_t **ret_chain)
     return DCTX_OK;
 }
 
-/* ---- popping ----------------------------------------------------------------------------------- */
+/* ---- popping --------------------------------------------------------------------------------- */
 
 static void undo_values(dctx_thread_t *thread, const dctx_frame_t *frame, dctx_grave_t *grave)
 {

@@ -25,17 +25,18 @@ typedef enum dctx_sharing {
 /* Which snapshot of the present state. */
 enum { DCTX_CAPTURE = 0, DCTX_FORK = 1 };
 
-/* dctx_hot_, what a thread's every read needs, is in <dcontext/inline.h>. Its tables are DCTX_NO_TABLE where no value of
- * that kind is set. */
+/* dctx_hot_, what a thread's every read needs, is in <dcontext/inline.h>. Its tables are
+ * DCTX_NO_TABLE where no value of that kind is set. */
 
-/* What was made of the present state and stays true as long as it does not change. NULL: not made yet. */
+/* What was made of the present state and stays true as long as it does not change. NULL: not made
+ * yet. */
 typedef struct dctx_kept {
     dctx_snapshot_t *cached[2]; /* the snapshots equal to it */
     dctx_chain_t *chain;        /* the whole chain, if scopes here have names; with a reference */
 } dctx_kept_t;
 
-/* Field by field: what is stored in pieces and loaded whole, or the other way round, has to wait for
- * the cache. */
+/* Field by field: what is stored in pieces and loaded whole, or the other way round, has to wait
+ * for the cache. */
 static inline void dctx_kept_move_(dctx_kept_t *dst, dctx_kept_t *src)
 {
     dst->cached[0] = src->cached[0];
@@ -47,10 +48,12 @@ static inline void dctx_kept_move_(dctx_kept_t *dst, dctx_kept_t *src)
 }
 
 /*
- * What attaching replaces and detaching brings back; with dctx_hot_, which has the present one's registry and tables.
+ * What attaching replaces and detaching brings back; with dctx_hot_, which has the present one's
+ * registry and tables.
  *
- * `extras` and `cached` are held with a reference of the thread's own, unless they are those of `attached`: it
- * holds them as long as it is attached, and so attaching costs one count and no more.
+ * `extras` and `cached` are held with a reference of the thread's own, unless they are those of
+ * `attached`: it holds them as long as it is attached, and so attaching costs one count and no
+ * more.
  */
 typedef struct dctx_state {
     dctx_registry_t *registry; /* while another state is above this one */
@@ -77,9 +80,10 @@ enum {
 };
 
 /*
- * An open scope or attachment. A value's way back is one of two. While the table is owned, the old value goes to
- * the undo log, once for a key. When a write finds the table shared and must copy it anyway, the shared one is put away
- * whole, and from then on nothing of that kind is logged: bringing it back undoes all later writes at once.
+ * An open scope or attachment. A value's way back is one of two. While the table is owned, the old
+ * value goes to the undo log, once for a key. When a write finds the table shared and must copy it
+ * anyway, the shared one is put away whole, and from then on nothing of that kind is logged:
+ * bringing it back undoes all later writes at once.
  */
 typedef struct dctx_frame {
     uint64_t serial;
@@ -91,7 +95,8 @@ typedef struct dctx_frame {
     char name[DCTX_NAME_BYTES_MAX];
     dctx_table_t *table[DCTX_KINDS];
     dctx_stamp_t *extras;
-    /* Bit (index % 64): a key with such an index may be in the log. Set when the frame's first entry is logged. */
+    /* Bit (index % 64): a key with such an index may be in the log. Set when the frame's first
+     * entry is logged. */
     uint64_t logged[DCTX_KINDS];
 } dctx_frame_t;
 
@@ -102,7 +107,8 @@ typedef struct dctx_undo {
 } dctx_undo_t;
 
 typedef struct dctx_thread {
-    /* frames[depth], and the last that can be opened without asking whether it is too deep or there is no memory. */
+    /* frames[depth], and the last that can be opened without asking whether it is too deep or there
+     * is no memory. */
     dctx_frame_t *top;
     dctx_frame_t *limit;
     uint64_t serial; /* the last one given; unique in the process, so a token means one frame */
@@ -134,7 +140,8 @@ static inline dctx_thread_t *dctx_thread_(void)
     return __builtin_expect(self != NULL, 1) ? self : dctx_thread_make_self_();
 }
 
-/* For a thread that is yet to start: made by the starter, who learns of a failure; adopted by the new one. */
+/* For a thread that is yet to start: made by the starter, who learns of a failure; adopted by the
+ * new one. */
 dctx_thread_t *dctx_thread_prepare_(void);
 void dctx_thread_adopt_(dctx_thread_t *thread);
 
@@ -177,8 +184,8 @@ dctx_error_t dctx_scope_check_name_(const dctx_registry_t *registry, const char 
 /* Ends the top frame and frees what it held. Runs user code. */
 void dctx_thread_pop_(dctx_thread_t *thread);
 
-/* Goes back to the state before the present one, which holds nothing any more but the attached snapshot: that is
- * the caller's now. */
+/* Goes back to the state before the present one, which holds nothing any more but the attached
+ * snapshot: that is the caller's now. */
 static inline dctx_snapshot_t *dctx_thread_leave_(dctx_thread_t *thread)
 {
     dctx_state_t *state = thread->state;

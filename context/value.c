@@ -66,8 +66,8 @@ static inline uint8_t *put_heads(uint8_t *out, size_t size)
 }
 
 /*
- * A string lies in memory as it will travel: its wire entry, and a NUL after it. That costs next to nothing here, and
- * then encoding is one copy.
+ * A string lies in memory as it will travel: its wire entry, and a NUL after it. That costs next to
+ * nothing here, and then encoding is one copy.
  */
 static dctx_error_t new_string(const dctx_key_t *key, const char *text, dctx_value_t **ret_value)
 {

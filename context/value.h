@@ -35,12 +35,12 @@ typedef struct dctx_entry {
 typedef struct dctx_value {
     dctx_owner_t *owner;
     const dctx_key_t *key;
-    /* What dctx_get() returns. Of a received value: NULL until it is first read, then either the decoded
-     * value or DCTX_VALUE_BAD, for good. Any reader may be the one to store it, by compare and
-     * exchange with release; readers load with acquire, so that they see what it points to. */
+    /* What dctx_get() returns. Of a received value: NULL until it is first read, then either the
+     * decoded value or DCTX_VALUE_BAD, for good. Any reader may be the one to store it, by compare
+     * and exchange with release; readers load with acquire, so that they see what it points to. */
     const void *data;
-    /* The wire entry. Its bytes, if `size` is not 0: received, or a string set here. Otherwise as encoded by the key's
-     * function: NULL until first needed, then published as `data` is. */
+    /* The wire entry. Its bytes, if `size` is not 0: received, or a string set here. Otherwise as
+     * encoded by the key's function: NULL until first needed, then published as `data` is. */
     union {
         const uint8_t *bytes;
         dctx_entry_t *entry;
@@ -121,8 +121,8 @@ static inline const void *dctx_value_get_(dctx_value_t *value)
     return data == NULL ? dctx_value_resolve_(value) : NULL;
 }
 
-/* The wire entry of a value without bytes, encoded now if it never was; valid as long as the value. May run user
- * code. DCTX_ERR_LIMIT, DCTX_ERR_CODEC, DCTX_ERR_NOMEM. */
+/* The wire entry of a value without bytes, encoded now if it never was; valid as long as the value.
+ * May run user code. DCTX_ERR_LIMIT, DCTX_ERR_CODEC, DCTX_ERR_NOMEM. */
 dctx_error_t dctx_value_encode_(dctx_value_t *value, dctx_bytes_t *ret_entry);
 
 #endif

@@ -133,7 +133,8 @@ static inline void put(run_t *run, const uint8_t *bytes, size_t size)
     run->end = bytes + size;
 }
 
-/* Both are in the order of folded names; so is what comes out. What has no bytes was encoded when it was measured. */
+/* Both are in the order of folded names; so is what comes out. What has no bytes was encoded when
+ * it was measured. */
 static void put_entries(uint8_t *out, const dctx_snapshot_t *snapshot)
 {
     const dctx_table_t *table = snapshot->table[DCTX_KIND_BROADCAST];
@@ -169,7 +170,8 @@ static void put_entries(uint8_t *out, const dctx_snapshot_t *snapshot)
     finish_run(&run);
 }
 
-/* Only a deadline set here, or taken in, goes stale; one that did not decode travels on as it came. */
+/* Only a deadline set here, or taken in, goes stale; one that did not decode travels on as it
+ * came. */
 static int64_t stale_at(const dctx_snapshot_t *snapshot)
 {
     const dctx_registry_t *registry = snapshot->registry;

@@ -1,6 +1,6 @@
 /*
- * dcontext/clock.h - time and chance as parameters, so that a test decides what time it is and what is
- * drawn.
+ * dcontext/clock.h - time and chance as parameters, so that a test decides what time it is and what
+ * is drawn.
  */
 #ifndef DCONTEXT_CLOCK_H
 #define DCONTEXT_CLOCK_H
@@ -34,12 +34,13 @@ typedef struct dctx_clocks {
 DCTX_EXPORT const dctx_clocks_t *dctx_clocks_system(void);
 
 /*
- * Which clock a registry's deadlines go by, on receipt too; before the freeze. Without, or with NULL, the
- * system's.
+ * Which clock a registry's deadlines go by, on receipt too; before the freeze. Without, or with
+ * NULL, the system's.
  *
  * Ownership: *clock is copied; what `arg` points to must outlive the registry.
  * Errors: DCTX_ERR_FROZEN; DCTX_ERR_INVALID (a function is missing, a negative skew).
- * Thread-safety: one thread at a time per registry; the clock's functions are called from any thread.
+ * Thread-safety: one thread at a time per registry; the clock's functions are called from any
+ *   thread.
  * Limits and units: nanoseconds.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_registry_set_clocks(dctx_registry_t *registry,
@@ -49,16 +50,16 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_registry_set_clocks(dctx_registry_
 DCTX_EXPORT const dctx_clocks_t *dctx_registry_clocks(const dctx_registry_t *registry);
 
 /*
- * A coarse monotonic clock that costs one load, for checks that are made for every message: while it is
- * started, a thread of its own reads the system's clock twice in a millisecond. Each start wants a stop;
- * the thread ends with the last. Between, and where the thread cannot be had, the coarse clock is the
- * system's.
+ * A coarse monotonic clock that costs one load, for checks that are made for every message: while
+ * it is started, a thread of its own reads the system's clock twice in a millisecond. Each start
+ * wants a stop; the thread ends with the last. Between, and where the thread cannot be had, the
+ * coarse clock is the system's.
  *
  * Ownership: none.
  * Errors: DCTX_ERR_IO when there can be no thread; the coarse clock works all the same.
  * Thread-safety: any thread. Not across fork(): stop it before.
- * Limits and units: nanoseconds of CLOCK_MONOTONIC; at most 1 ms behind, as long as the system lets the
- *   thread run.
+ * Limits and units: nanoseconds of CLOCK_MONOTONIC; at most 1 ms behind, as long as the system lets
+ *   the thread run.
  */
 DCTX_EXPORT dctx_error_t dctx_coarse_clock_start(void);
 DCTX_EXPORT void dctx_coarse_clock_stop(void);
@@ -71,8 +72,8 @@ typedef struct dctx_id_source {
 } dctx_id_source_t;
 
 /*
- * A seedable source: the same seed, the same ids. Not for secrets. Where a function takes an id source, NULL
- * stands for one that is the thread's own and was seeded by the system.
+ * A seedable source: the same seed, the same ids. Not for secrets. Where a function takes an id
+ * source, NULL stands for one that is the thread's own and was seeded by the system.
  *
  *     dctx_random_t random;
  *     dctx_random_seed(&random, 42);

@@ -160,7 +160,8 @@ DCTX_EXPORT dctx_error_t dctx_scope_error(const dctx_scope_t *scope);
 /* How many scopes and attachments are open on this thread. */
 DCTX_EXPORT size_t dctx_scope_depth(void);
 
-/* The compiler knows the length of a name that stands in the code; so it is taken here, not there. */
+/* The compiler knows the length of a name that stands in the code; so it is taken here, not
+ * there. */
 DCTX_QUICK dctx_error_t dctx_scope_push_(const char *name, size_t size, dctx_scope_t *ret_scope);
 DCTX_QUICK dctx_error_t dctx_attach_(const dctx_snapshot_t *snapshot, const char *name, size_t size,
                                      dctx_scope_t *ret_scope);
@@ -208,8 +209,8 @@ DCTX_QUICK void dctx_scope_cleanup_(dctx_scope_t *scope);
 
 /*
  * Guards. A push that fails (too deep, out of memory) makes a scope that does nothing; the block
- * runs. goto past a guard is an error in clang; longjmp over one skips the pop: the scope then stays
- * open, and with it those that enclose it, until the thread ends.
+ * runs. goto past a guard is an error in clang; longjmp over one skips the pop: the scope then
+ * stays open, and with it those that enclose it, until the thread ends.
  *
  *     DCTX_SCOPE("checkout");            // until the end of the enclosing block
  *     DCTX_WITH_SCOPE("checkout") {...}  // for this block

@@ -17,7 +17,8 @@ extern "C" {
 #if defined(__GNUC__)
 #define DCTX_EXPORT     __attribute__((visibility("default")))
 #define DCTX_MUST_CHECK __attribute__((warn_unused_result))
-/* A function so quick that the stub between a program and a shared library would be much of its cost. */
+/* A function so quick that the stub between a program and a shared library would be much of its
+ * cost. */
 #if defined(__has_attribute)
 #if __has_attribute(noplt)
 #define DCTX_QUICK DCTX_EXPORT __attribute__((noplt))

@@ -1,10 +1,11 @@
 /*
  * dcontext/inline.h - reading a value without a call. Private: include <dcontext/context.h>.
  *
- * A call into a shared library costs more than the read itself, so dctx_get() and the typed keys' get
- * are done here as far as they are plain loads; what is not (a value still to be decoded, a
- * typed key met for the first time) is left to the functions of the same names. What stands here of the
- * library's structs is the beginning of them, and part of its ABI; thread.c asserts that it is true.
+ * A call into a shared library costs more than the read itself, so dctx_get() and the typed keys'
+ * get are done here as far as they are plain loads; what is not (a value still to be decoded, a
+ * typed key met for the first time) is left to the functions of the same names. What stands here of
+ * the library's structs is the beginning of them, and part of its ABI; thread.c asserts that it is
+ * true.
  */
 #ifndef DCONTEXT_INLINE_H
 #define DCONTEXT_INLINE_H
@@ -22,9 +23,9 @@ extern "C" {
 struct dctx_table;
 struct dctx_thread;
 
-/* What a thread's every read needs, in the static TLS block itself: no pointer to follow, and nothing to
- * test, as a thread without a context has a registry that no key is of. Its own thread alone writes
- * and reads it. */
+/* What a thread's every read needs, in the static TLS block itself: no pointer to follow, and
+ * nothing to test, as a thread without a context has a registry that no key is of. Its own thread
+ * alone writes and reads it. */
 typedef struct dctx_hot {
     dctx_registry_t *registry;   /* NULL if there is no context yet */
     struct dctx_table *table[2]; /* broadcast, local */

@@ -75,8 +75,8 @@ DCTX_EXPORT dctx_error_t dctx_snapshot_with_(const dctx_snapshot_t *snapshot,
 
 /*
  * What a library above keeps with a snapshot, such as the frame it travels in. There is one place:
- * read with acquire, set by compare and exchange (`expected` NULL: none yet), so any thread may. The
- * snapshot destroys it when it dies; whoever replaces one hands it on inside the new one.
+ * read with acquire, set by compare and exchange (`expected` NULL: none yet), so any thread may.
+ * The snapshot destroys it when it dies; whoever replaces one hands it on inside the new one.
  */
 typedef struct dctx_companion {
     void (*destroy)(struct dctx_companion *companion);
@@ -87,12 +87,12 @@ DCTX_EXPORT bool dctx_snapshot_set_companion_(const dctx_snapshot_t *snapshot,
                                               dctx_companion_t *companion);
 
 /*
- * dctx_snapshot_expired(), for who asks it of every message: two loads and a comparison as long as the coarse
- * clock runs and the snapshot's deadline is far, or it has none.
+ * dctx_snapshot_expired(), for who asks it of every message: two loads and a comparison as long as
+ * the coarse clock runs and the snapshot's deadline is far, or it has none.
  *
- * What a snapshot begins with: when it is due by the system's clock, INT64_MAX if it has no deadline, 0 if that is
- * not known. All who find out find the same, so relaxed is enough. And the coarse clock's last reading; while it is
- * stopped, a time later than any due.
+ * What a snapshot begins with: when it is due by the system's clock, INT64_MAX if it has no
+ * deadline, 0 if that is not known. All who find out find the same, so relaxed is enough. And the
+ * coarse clock's last reading; while it is stopped, a time later than any due.
  */
 typedef struct dctx_snapshot_due {
     int64_t ns;

@@ -37,8 +37,8 @@ typedef enum dctx_reach {
     DCTX_REACH_LOCAL = 3   /* nobody; the same as DCTX_LOCAL for the wire */
 } dctx_reach_t;
 
-/* A codec that stands in for the own encode and decode of a type of fixed size. See dctx_type_t for the
- * contracts. */
+/* A codec that stands in for the own encode and decode of a type of fixed size. See dctx_type_t for
+ * the contracts. */
 typedef struct dctx_codec {
     dctx_error_t (*encode)(const void *value, dctx_writer_t *writer);
     dctx_error_t (*decode)(void *dst, const void *data, size_t size);
@@ -118,7 +118,8 @@ DCTX_EXPORT void dctx_registry_destroy(dctx_registry_t **registry_p);
  *   type, other flags, version, codec or reach); DCTX_ERR_INVALID (no name, no type, a name
  *   that begins with "dctx.", control
  *   characters, a broadcast key whose type has no encode or decode, a codec for strings or bytes,
- *   which have no fixed size, a migration that does not go up or does not end at the version); DCTX_ERR_LIMIT (name length, or 65535 keys); DCTX_ERR_NOMEM.
+ *   which have no fixed size, a migration that does not go up or does not end at the version);
+ *   DCTX_ERR_LIMIT (name length, or 65535 keys); DCTX_ERR_NOMEM.
  * Thread-safety: one thread at a time per registry.
  * Limits and units: name 128 bytes.
  */

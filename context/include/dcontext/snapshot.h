@@ -88,8 +88,8 @@ DCTX_EXPORT dctx_bytes_t dctx_snapshot_chain_name(const dctx_snapshot_t *snapsho
 
 /*
  * The wire form of what may leave the process (docs/wire.md). Computed once and kept in the
- * snapshot; equal snapshots give equal bytes, but for a deadline, of which they say how much is left:
- * with one it is computed anew after 20 s. An empty snapshot has a wire form of four bytes.
+ * snapshot; equal snapshots give equal bytes, but for a deadline, of which they say how much is
+ * left: with one it is computed anew after 20 s. An empty snapshot has a wire form of four bytes.
  *
  * Ownership: the bytes are the snapshot's and live as long as it.
  * Errors: DCTX_ERR_LIMIT (the detail names limit, size and key), DCTX_ERR_CODEC (the detail names
@@ -114,12 +114,13 @@ DCTX_QUICK DCTX_MUST_CHECK dctx_error_t dctx_snapshot_decode(dctx_registry_t *re
                                                              dctx_snapshot_t **ret_snapshot);
 
 /*
- * Wire bytes made by hand, for tests: what an older or newer process would send, or what none ought to. Names,
- * order and values go out as they are given, without a check and without a limit but the writer's.
+ * Wire bytes made by hand, for tests: what an older or newer process would send, or what none ought
+ * to. Names, order and values go out as they are given, without a check and without a limit but the
+ * writer's.
  *
  * Ownership: everything is copied to the writer.
- * Errors: those of the writer, which stick to it as well; DCTX_ERR_INVALID (no writer, an array that
- *   is NULL though its count is not 0, a chain or entry without a name).
+ * Errors: those of the writer, which stick to it as well; DCTX_ERR_INVALID (no writer, an array
+ *   that is NULL though its count is not 0, a chain or entry without a name).
  * Thread-safety: one thread at a time for one writer.
  * Limits and units: bytes.
  */
