@@ -56,7 +56,8 @@ DCTX_EXPORT bool dctx_contains(const dctx_key_t *key);
  */
 DCTX_QUICK DCTX_MUST_CHECK dctx_error_t dctx_set(const dctx_key_t *key, const void *value);
 
-/* As dctx_set(), with DCTX_ERR_TYPE when the key is of another type than the one named. */
+/* As dctx_set(), with DCTX_ERR_TYPE when the key is of another type than the one named;
+ * DCTX_ERR_INVALID when none is named. */
 DCTX_QUICK DCTX_MUST_CHECK dctx_error_t dctx_set_typed(const dctx_key_t *key,
                                                        const dctx_type_t *type, const void *value);
 
@@ -79,7 +80,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_set_take(const dctx_key_t *key,
  *
  * Ownership: *value is the library's; on a refusal it is destroyed with the type's destroy if it
  *   was present.
- * Errors: as dctx_set_typed(); DCTX_ERR_TYPE for string and bytes; what `update` returned.
+ * Errors: as dctx_set(), DCTX_ERR_INVALID also for no `update`; DCTX_ERR_TYPE for string and bytes;
+ *   what `update` returned.
  */
 typedef dctx_error_t (*dctx_update_fn)(void *value, bool present, void *arg);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_update(const dctx_key_t *key, dctx_update_fn update,
@@ -92,12 +94,19 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_unset(const dctx_key_t *key);
  * Make every key absent in the current scope, entries that only pass through included (Finagle's
  * letClearAll). Scopes and their names stay; popping the scope brings everything back.
  *
- * Ownership: none. Errors: DCTX_ERR_NOMEM, with nothing changed. Limits and units: none.
+ * Ownership: none. Errors: none; it needs no memory. Limits and units: none.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_clear(void);
 
-/* Several keys at once: all of them are set, or none. value NULL unsets. Errors as
- * dctx_set_typed(). */
+/*
+ * Several keys at once: all of them are set, or none. A NULL value unsets; of a key that is named
+ * twice the last counts.
+ *
+ * Ownership: every value is copied, as by dctx_set().
+ * Errors: as dctx_set_typed(), but that a binding may name no type; DCTX_ERR_INVALID (no array,
+ *   and a count).
+ * Limits and units: none.
+ */
 typedef struct dctx_binding {
     const dctx_key_t *key;
     const dctx_type_t *type; /* NULL: not checked */
@@ -110,7 +119,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_set_many(const dctx_binding_t *bin
  * Set in the current scope every value that the snapshot has, entries that only pass through
  * included; its chain is ignored. All or nothing.
  *
- * Ownership: values are shared, not copied. Errors: DCTX_ERR_REGISTRY, DCTX_ERR_NOMEM.
+ * Ownership: values are shared, not copied. Errors: DCTX_ERR_REGISTRY, DCTX_ERR_NOMEM,
+ *   DCTX_ERR_INVALID (NULL).
  * Limits and units: none.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_merge(const dctx_snapshot_t *snapshot);
