@@ -229,3 +229,202 @@ Test(actor_deadline, who_waits_waits_no_longer_than_the_deadline, .init = set_up
     dctx_reply_to_destroy(&keeper.kept);
     finish(&system);
 }
+
+/* ---- messages in a mailbox --------------------------------------------------------------------- */
+
+/* An actor that its first message keeps until the gate opens, and whatever becomes of the others. */
+typedef struct busy {
+    gate_t holding, release;
+    uint64_t handled[8];
+    int handled_count;
+    int letter_count;
+    int asks_among_letters;
+    dctx_error_t reason;
+    char target[32], chain[32];
+    int inbound_count;
+} busy_t;
+
+static dctx_error_t note(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    (void)self;
+    busy_t *busy = state;
+    if (busy->handled_count == 0) {
+        gate_pass(&busy->holding);
+        cr_assert(gate_wait(&busy->release, 1));
+    }
+    cr_assert_lt(busy->handled_count, 8);
+    busy->handled[busy->handled_count++] =
+        *(const uint64_t *)dctx_message_get(message, DCTX_TYPE_UINT64);
+    return DCTX_OK;
+}
+
+static void note_letter(const dctx_dead_letter_t *letter, void *arg)
+{
+    busy_t *busy = arg;
+    busy->letter_count++;
+    busy->asks_among_letters += letter->ask;
+    busy->reason = letter->reason;
+    strcpy(busy->target, letter->target);
+    strcpy(busy->chain, letter->chain);
+    cr_assert_not_null(dctx_snapshot_deadline(letter->snapshot));
+}
+
+static dctx_verdict_t note_inbound(const dctx_passage_t *passage, void *arg)
+{
+    (void)passage;
+    busy_t *busy = arg;
+    busy->inbound_count++;
+    return DCTX_CONTINUE;
+}
+
+/* Sends messages with and without deadlines to a busy actor, and lets an hour pass before it gets to them. */
+static void send_before_an_hour(busy_t *busy, dctx_deadline_policy_t policy, heard_t *heard,
+                                dctx_system_counters_t *ret_counters)
+{
+    uint64_t number = 1;
+    dctx_interceptor_t interceptor = {
+        .name = "counts", .order = 1, .inbound = note_inbound, .arg = busy};
+    dctx_system_t *system = start(&(dctx_system_options_t){.workers = 2,
+                                                           .interceptors = &interceptor,
+                                                           .interceptor_count = 1,
+                                                           .on_dead_letter = note_letter,
+                                                           .arg = busy,
+                                                           .deadline_policy = policy});
+    dctx_ref_t to = spawn(system, "busy", note, busy);
+    tell_uint(to, 0);
+    cr_assert(gate_wait(&busy->holding, 1));
+    DCTX_WITH_SCOPE("edge") {
+        set_timeout(HOUR);
+        tell_uint(to, number);
+        /* By the system's own clock no time passes: only the one who is asked can end this. */
+        cr_assert_eq(
+            dctx_ask_call(to, DCTX_TYPE_UINT64, &number, (int64_t)2 * HOUR_MS, on_call, heard),
+            DCTX_OK);
+    }
+    DCTX_WITH_SCOPE("patient") {
+        set_timeout(HOUR + 1);
+        tell_uint(to, 2);
+    }
+    DCTX_WITH_SCOPE("whenever") {
+        cr_assert_eq(tenant_set("acme"), DCTX_OK);
+        tell_uint(to, 3);
+    }
+    tell_uint(to, 4);
+    pass(HOUR);
+    gate_pass(&busy->release);
+    cr_assert(gate_wait(&heard->gate, 1));
+    cr_assert_eq(dctx_system_stop(system, WAIT_MS, NULL), DCTX_OK);
+    *ret_counters = counters(system);
+    finish(&system);
+}
+
+#define BUSY_INIT                                                                                  \
+    {                                                                                              \
+        .holding = GATE_INIT, .release = GATE_INIT                                                 \
+    }
+
+static void check_all_handled(dctx_deadline_policy_t policy, uint64_t expired)
+{
+    busy_t busy = BUSY_INIT;
+    heard_t heard = {.gate = GATE_INIT};
+    dctx_system_counters_t c;
+    send_before_an_hour(&busy, policy, &heard, &c);
+    cr_assert_eq(heard.status, DCTX_ERR_NO_REPLY);
+    cr_assert_eq(busy.handled_count, 6);
+    cr_assert_arr_eq(busy.handled, ((uint64_t[]){0, 1, 1, 2, 3, 4}), 6 * sizeof(uint64_t));
+    cr_assert_eq(busy.inbound_count, 6);
+    cr_assert_eq(busy.letter_count, 0);
+    cr_assert_eq(c.handled, 6);
+    cr_assert_eq(c.dead_lettered, 0);
+    cr_assert_eq(c.expired, expired);
+    cr_assert_eq(c.asks_expired, 0);
+}
+
+Test(actor_deadline, by_default_late_messages_are_counted_only, .init = set_up, .timeout = 30)
+{
+    dctx_system_options_t none = {0};
+    check_all_handled(none.deadline_policy, 2);
+}
+
+Test(actor_deadline, off_nobody_looks_at_it, .init = set_up, .timeout = 30)
+{
+    check_all_handled(DCTX_DEADLINE_OFF, 0);
+}
+
+Test(actor_deadline, enforced_late_messages_are_dead_letters, .init = set_up, .timeout = 30)
+{
+    busy_t busy = BUSY_INIT;
+    heard_t heard = {.gate = GATE_INIT};
+    dctx_system_counters_t c;
+    send_before_an_hour(&busy, DCTX_DEADLINE_ENFORCE, &heard, &c);
+    cr_assert_eq(heard.status, DCTX_ERR_DEADLINE);
+    cr_assert(heard.expired);
+    cr_assert_eq(busy.handled_count, 4);
+    cr_assert_arr_eq(busy.handled, ((uint64_t[]){0, 2, 3, 4}), 4 * sizeof(uint64_t));
+    cr_assert_eq(busy.inbound_count, 4, "interceptors do not see what is skipped");
+    cr_assert_eq(busy.letter_count, 2);
+    cr_assert_eq(busy.asks_among_letters, 1);
+    cr_assert_eq(busy.reason, DCTX_ERR_DEADLINE);
+    cr_assert_str_eq(busy.target, "busy");
+    cr_assert_str_eq(busy.chain, "edge");
+    cr_assert_eq(c.accepted, 6);
+    cr_assert_eq(c.handled, 4);
+    cr_assert_eq(c.dead_lettered, 2);
+    cr_assert_eq(c.expired, 2);
+    cr_assert_eq(c.asks_expired, 1);
+    cr_assert_eq(c.asks_timed_out, 0);
+}
+
+Test(actor_deadline, another_node_says_that_it_was_too_late, .init = set_up, .timeout = 30)
+{
+    busy_t busy = BUSY_INIT;
+    gate_t handled = GATE_INIT;
+    heard_t heard = {.gate = GATE_INIT}, after = {.gate = GATE_INIT};
+    dctx_ref_t far, last;
+    uint64_t number = 1;
+    dctx_system_t *shop = start(&(dctx_system_options_t){.name = "shop", .workers = 2});
+    dctx_system_t *store =
+        start(&(dctx_system_options_t){.name = "store",
+                                       .workers = 2,
+                                       .on_dead_letter = note_letter,
+                                       .arg = &busy,
+                                       .deadline_policy = DCTX_DEADLINE_ENFORCE});
+    dctx_ref_t near = spawn(store, "busy", note, &busy);
+    (void)spawn(store, "last", count, &handled);
+    cr_assert_eq(dctx_system_bind(store, "inproc://actor-deadline-test", NULL), DCTX_OK);
+    cr_assert_eq(dctx_system_connect(shop, "store", "inproc://actor-deadline-test"), DCTX_OK);
+    cr_assert_eq(dctx_system_wait_node(shop, "store", WAIT_MS), DCTX_OK);
+    cr_assert_eq(dctx_system_find(shop, "busy@store", &far), DCTX_OK);
+    cr_assert_eq(dctx_system_find(shop, "last@store", &last), DCTX_OK);
+    tell_uint(near, 0);
+    cr_assert(gate_wait(&busy.holding, 1));
+    DCTX_WITH_SCOPE("edge") {
+        set_timeout(HOUR);
+        cr_assert_eq(
+            dctx_ask_call(far, DCTX_TYPE_UINT64, &number, (int64_t)2 * HOUR_MS, on_call, &heard),
+            DCTX_OK);
+    }
+    /* Messages between two nodes keep their order: once this is handled the ask is in its mailbox. */
+    cr_assert_eq(dctx_ask_call(last, NULL, NULL, 0, on_call, &after), DCTX_OK);
+    cr_assert(gate_wait(&handled, 1));
+    pass(HOUR);
+    gate_pass(&busy.release);
+    cr_assert(gate_wait(&heard.gate, 1));
+    cr_assert_eq(heard.status, DCTX_ERR_DEADLINE, "%s", dctx_error_name(heard.status));
+    cr_assert_eq(counters(shop).asks_expired, 1);
+    cr_assert(gate_wait(&after.gate, 1));
+    finish(&shop);
+    cr_assert_eq(counters(store).expired, 1);
+    finish(&store);
+    cr_assert_eq(busy.handled_count, 1);
+    cr_assert_eq(busy.letter_count, 1);
+    cr_assert_str_eq(busy.chain, "edge");
+}
+
+Test(actor_deadline, a_policy_that_there_is_not_is_refused, .init = set_up, .timeout = 30)
+{
+    dctx_system_t *system = NULL;
+    dctx_system_options_t options = {.deadline_policy = (dctx_deadline_policy_t)3};
+    cr_assert_eq(dctx_system_new(&options, &system), DCTX_ERR_INVALID);
+    cr_assert_null(system);
+}

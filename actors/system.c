@@ -142,6 +142,7 @@ void dctx_system_counters_read(const dctx_system_t *self, dctx_system_counters_t
     /* Ends before beginnings, so that no gauge goes below zero but by what is counted late. */
     c.handled = dctx_system_sum_(system, DCTX_TALLY_HANDLED);
     c.dead_lettered = dctx_system_sum_(system, DCTX_TALLY_DEAD);
+    c.expired = dctx_system_sum_(system, DCTX_TALLY_EXPIRED);
     c.accepted = dctx_system_sum_(system, DCTX_TALLY_ACCEPTED);
     c.failed = dctx_system_sum_(system, DCTX_TALLY_FAILED);
     c.refused = dctx_system_sum_(system, DCTX_TALLY_REFUSED);
@@ -212,6 +213,10 @@ static dctx_error_t check(const dctx_system_options_t *options, const dctx_regis
     if (options->context_policy != DCTX_ON_ERROR_CONTINUE &&
         options->context_policy != DCTX_ON_ERROR_REJECT)
         return dctx_fail_(DCTX_ERR_INVALID, "no such context_policy");
+    if (options->deadline_policy != DCTX_DEADLINE_OBSERVE &&
+        options->deadline_policy != DCTX_DEADLINE_OFF &&
+        options->deadline_policy != DCTX_DEADLINE_ENFORCE)
+        return dctx_fail_(DCTX_ERR_INVALID, "no such deadline_policy");
     return DCTX_OK;
 }
 

@@ -263,6 +263,17 @@ static bool bury_or_end(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message
     return bury(runner, actor, message, DCTX_ERR_STOPPED);
 }
 
+/* Counts a message whose deadline has passed. True: it is not to be handled. */
+static inline bool comes_too_late(dctx_runner_t *runner, const dctx_message_t *message)
+{
+    dctx_deadline_policy_t policy = runner->system->options.deadline_policy;
+    if (message->snapshot == NULL || policy == DCTX_DEADLINE_OFF ||
+        __builtin_expect(!dctx_snapshot_expired_(message->snapshot), 1))
+        return false;
+    dctx_tally_own(&runner->tallies, DCTX_TALLY_EXPIRED);
+    return policy == DCTX_DEADLINE_ENFORCE;
+}
+
 /* Takes one node. False: abandoned; the node and all else is another's. */
 static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
 {
@@ -279,6 +290,8 @@ static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
             return bury(runner, actor, dctx_message_of(node), death_of(actor, node));
         if (__builtin_expect(dctx_phase_(runner->system) >= DCTX_PHASE_CLOSING, 0))
             return bury_or_end(runner, actor, dctx_message_of(node));
+        if (__builtin_expect(comes_too_late(runner, dctx_message_of(node)), 0))
+            return bury(runner, actor, dctx_message_of(node), DCTX_ERR_DEADLINE);
         return handle(runner, actor, dctx_message_of(node));
     case DCTX_NODE_START:
         return true; /* it has brought the actor here, that is all */

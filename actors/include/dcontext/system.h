@@ -93,6 +93,19 @@ typedef enum dctx_error_policy {
     DCTX_ON_ERROR_REJECT = 1    /* the send fails; an incoming message is dead-lettered */
 } dctx_error_policy_t;
 
+/*
+ * What becomes of a message whose deadline has passed when its turn comes: nobody waits for it any
+ * more. A message without a deadline is never touched. The check reads the clock once for each
+ * message that has a deadline; dctx_coarse_clock_start() spares that.
+ */
+typedef enum dctx_deadline_policy {
+    DCTX_DEADLINE_OBSERVE = 0, /* it is handled, and counted as expired: the default */
+    DCTX_DEADLINE_OFF = 1,     /* it is handled; nobody looks at deadlines */
+    /* it is skipped, before any inbound interceptor: counted, dead-lettered with DCTX_ERR_DEADLINE,
+     * and an asker gets that as the answer */
+    DCTX_DEADLINE_ENFORCE = 2
+} dctx_deadline_policy_t;
+
 /* ---- the system ------------------------------------------------------------------------------ */
 
 /* All fields may be zero. Strings and arrays are copied; what they point to otherwise is the
@@ -115,6 +128,7 @@ typedef struct dctx_system_options {
     void (*on_dead_letter)(const dctx_dead_letter_t *letter, void *arg);
     void (*on_node)(const char *node, dctx_node_event_t event, const char *reason, void *arg);
     void *arg; /* for the two callbacks, which run on any thread of the system */
+    dctx_deadline_policy_t deadline_policy;
 } dctx_system_options_t;
 
 /*
@@ -208,7 +222,7 @@ typedef struct dctx_system_counters {
     /* messages taken in for an actor of this system: tells, asks, from inside and outside */
     uint64_t accepted;
     uint64_t handled;       /* handlers run to their end, whatever they returned */
-    uint64_t dead_lettered; /* of the accepted, by stop, death, or an inbound interceptor */
+    uint64_t dead_lettered; /* of the accepted, by stop, death, deadline, or an interceptor */
     uint64_t failed;        /* of the handled: the handler returned an error */
     uint64_t refused;       /* sends that returned an error: not accepted */
     uint64_t asks;          /* asks begun here */
@@ -225,6 +239,8 @@ typedef struct dctx_system_counters {
     uint64_t actors;         /* gauge: alive now */
     uint64_t asks_in_flight; /* gauge */
     uint64_t asks_expired;   /* of the asks_failed: with DCTX_ERR_DEADLINE */
+    /* of the accepted: found past their deadline; handled, or dead letters if that is enforced */
+    uint64_t expired;
 } dctx_system_counters_t;
 DCTX_EXPORT void dctx_system_counters_read(const dctx_system_t *system,
                                            dctx_system_counters_t *ret_counters);
