@@ -1,5 +1,7 @@
 /* Deadlines, in virtual time: between threads of one host, hosts of one clock, and hosts whose
  * clocks are apart. */
+#include <sched.h>
+
 #include "fixture.h"
 
 #include "deadline.h"
@@ -460,7 +462,7 @@ Test(deadline, extreme_ones_do_no_harm, .init = start_hosts, .fini = stop_hosts)
 
 /* ---- the system's clocks ---- */
 
-Test(deadline, by_the_coarse_clock)
+Test(deadline, by_the_coarse_clock, .timeout = 30)
 {
     dctx_snapshot_t *late = NULL, *early = NULL;
     OK(dctx_registry_freeze(NULL));
@@ -476,7 +478,11 @@ Test(deadline, by_the_coarse_clock)
             OK(dctx_capture(&early));
         }
         cr_assert(!dctx_snapshot_expired(late));
-        cr_assert(dctx_snapshot_expired(early));
+        /* The ticker may be kept from a busy machine's cores for a while; the test's time limit bounds this. */
+        while (!dctx_snapshot_expired(early)) {
+            cr_assert(started, "the precise clock is right at once");
+            sched_yield();
+        }
         dctx_snapshot_unref(&late);
         dctx_snapshot_unref(&early);
     }
