@@ -330,13 +330,15 @@ Test(life, a_batch_that_never_left_comes_back, .init = fixture_init)
 
 Test(life, a_dead_dialler_is_noticed_by_sending_to_it, .init = fixture_init)
 {
+    /* Messages to send before the window is full; then nothing would be noticed but by heartbeat. */
+    enum { ROOM = 1000000 };
     node_t back = {.link = NULL};
     node_t *nodes[] = {&back, NULL};
     fake_t fake;
-    dctx_link_options_t options = {.heartbeat_ms = 600000};
+    dctx_link_options_t options = {.heartbeat_ms = 600000, .window = ROOM};
     node_open(&back, "back", "tcp://127.0.0.1:*", &options);
     fake_dial(&fake, back.endpoint);
-    fake_hello(&fake, "front", 7, "back", 100);
+    fake_hello(&fake, "front", 7, "back", ROOM);
     cr_assert(run_until(nodes, is_up, "front"));
     fake_close(&fake);
     /* How soon the ROUTER knows is the kernel's business; until then messages vanish with the connection. */
