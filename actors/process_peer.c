@@ -39,7 +39,7 @@ int main(int argc, char **argv)
     dctx_system_t *system = NULL;
     char *endpoint = NULL, byte;
     dctx_ref_t ref;
-    dctx_system_options_t options = {.name = "peer", .workers = 2, .heartbeat_ms = 100};
+    dctx_system_options_t options = {.name = "peer", .workers = 2, .dead_after_ms = 60000};
     dctx_actor_options_t answers = {.name = "answers", .handler = answer};
     dctx_actor_options_t holds = {.name = "holds", .handler = hold};
     if (argc != 2 || DCTX_REGISTER_KEYS(NULL, &tenant) != DCTX_OK ||

@@ -125,8 +125,11 @@ static void check_kill(const char *endpoint)
     enum { IN_FLIGHT = 500 };
     tester_t tester = {.held = GATE_INIT, .failed = GATE_INIT, .up = GATE_INIT, .down = GATE_INIT};
     peer_t peer = start_peer(endpoint);
-    dctx_system_t *system = start(&(dctx_system_options_t){
-        .name = "tester", .workers = 2, .heartbeat_ms = 100, .on_node = on_node, .arg = &tester});
+    dctx_system_t *system = start(&(dctx_system_options_t){.name = "tester",
+                                                           .workers = 2,
+                                                           .dead_after_ms = 60000,
+                                                           .on_node = on_node,
+                                                           .arg = &tester});
     dctx_ref_t ref;
     (void)spawn(system, "counter", count_held, &tester);
     cr_assert_eq(dctx_system_connect(system, "peer", peer.endpoint), DCTX_OK);
