@@ -222,6 +222,7 @@ Test(actor_deadline, who_waits_waits_no_longer_than_the_deadline, .init = set_up
     DCTX_WITH_SCOPE("patient") {
         set_timeout(HOUR);
         cr_assert_eq(dctx_ask_wait(to, NULL, NULL, 1, &reply), DCTX_ERR_TIMEOUT);
+        cr_assert_not_null(strstr(dctx_error_detail(), dctx_strerror(DCTX_ERR_TIMEOUT)));
     }
     dctx_system_counters_t c = counters(system);
     cr_assert_eq(c.asks_expired, 1);

@@ -513,7 +513,13 @@ dctx_error_t dctx_ask_wait(dctx_ref_t to, const dctx_type_t *type, const void *v
     } else {
         dctx_message_destroy(&record);
     }
-    if (error != DCTX_OK)
-        return dctx_fail_(error, "%s", *ret_reply != NULL ? dctx_message_reason(*ret_reply) : "");
+    if (error != DCTX_OK && *ret_reply != NULL)
+        return dctx_fail_(error, "%s", dctx_message_reason(*ret_reply));
+    if (error != DCTX_OK) {
+        char target[128];
+        (void)dctx_ref_format(to, target, sizeof target);
+        return dctx_fail_(error, "asking %s: %s", target[0] != '\0' ? target : "one who has gone",
+                          dctx_strerror(error));
+    }
     return DCTX_OK;
 }
