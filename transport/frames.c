@@ -149,13 +149,11 @@ dctx_error_t dctx_frames_send_snapshot(void *socket, dctx_frames_t *frames,
 
 dctx_error_t dctx_frames_send(void *socket, dctx_frames_t *frames)
 {
-    dctx_snapshot_t *snapshot = NULL;
-    if (!dctx_is_empty()) {
-        dctx_error_t error = dctx_capture(&snapshot);
-        if (error != DCTX_OK)
-            return error;
-    }
-    dctx_error_t error = dctx_frames_send_snapshot(socket, frames, snapshot);
+    dctx_snapshot_t *snapshot;
+    dctx_error_t error = dctx_prepared_capture_(&snapshot);
+    if (error != DCTX_OK)
+        return error;
+    error = dctx_frames_send_snapshot(socket, frames, snapshot);
     dctx_snapshot_unref(&snapshot);
     return error;
 }

@@ -65,13 +65,11 @@ dctx_error_t dctx_send_snapshot(void *socket, zmsg_t **message_p, const dctx_sna
 
 dctx_error_t dctx_send(void *socket, zmsg_t **message_p)
 {
-    dctx_snapshot_t *snapshot = NULL;
-    if (!dctx_is_empty()) {
-        dctx_error_t error = dctx_capture(&snapshot);
-        if (error != DCTX_OK)
-            return error;
-    }
-    dctx_error_t error = dctx_send_snapshot(socket, message_p, snapshot);
+    dctx_snapshot_t *snapshot;
+    dctx_error_t error = dctx_prepared_capture_(&snapshot);
+    if (error != DCTX_OK)
+        return error;
+    error = dctx_send_snapshot(socket, message_p, snapshot);
     dctx_snapshot_unref(&snapshot);
     return error;
 }
