@@ -155,6 +155,7 @@ dctx_error_t dctx_spawn_(dctx_system_t *system, const dctx_actor_options_t *opti
     actor->destroy_state = options->destroy_state;
     actor->stopping = false;
     actor->internal = internal;
+    actor->extra = NULL;
     dctx_message_t *start = actor->start;
     if (!internal)
         dctx_count_(system, runner, DCTX_TALLY_SPAWNED);

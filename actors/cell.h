@@ -21,6 +21,7 @@
 #include "names.h"
 #include "slab.h"
 
+typedef struct dctx_extra dctx_extra_t;
 typedef struct dctx_pinned dctx_pinned_t;
 
 /* The low half of `life`; the high half is the generation, 31 bits, never 0. */
@@ -50,6 +51,7 @@ struct dctx_actor {
     void (*on_stop)(dctx_actor_t *self, void *state);
     void (*destroy_state)(void *state);
     dctx_message_t *start; /* the NODE_START on its way; NULL once on_start has run */
+    dctx_extra_t *extra;   /* what only some actors have; NULL: nothing of it. See extra.h */
     _Atomic(dctx_name_t *)
         named; /* NULL: the name is `made`. Written as the fields around it; others read it under
                                          the lock of the names, between two looks at an unchanged `life` */

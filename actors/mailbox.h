@@ -33,10 +33,10 @@
 typedef struct dctx_node {
     _Atomic(struct dctx_node *) next; /* written once, by the sender of the node after this one */
     uint32_t generation;              /* of the actor it is meant for */
-    uint8_t kind;                     /* enum dctx_node_kind */
-    uint8_t flags;                    /* the message's; see message.h */
-    uint8_t spent;   /* the receiver is done with it, though it is still in the queue */
-    uint8_t outcome; /* once spent: how it went, as dctx_error_t */
+    uint16_t flags;                   /* the message's; see message.h */
+    uint8_t kind : 7;                 /* enum dctx_node_kind */
+    uint8_t spent : 1; /* the receiver is done with it, though it is still in the queue */
+    uint8_t outcome;   /* once spent: how it went, as dctx_error_t */
 } dctx_node_t;
 
 typedef enum dctx_node_kind {

@@ -20,7 +20,7 @@ dctx_message_t *dctx_message_new_(dctx_system_t *system, dctx_runner_t *runner,
         return NULL;
     }
     memset(message, 0, offsetof(dctx_message_t, inline_));
-    message->node.kind = (uint8_t)kind;
+    message->node.kind = (unsigned)kind & 0x7fu;
     return message;
 }
 
@@ -43,7 +43,7 @@ void dctx_message_clear_(dctx_message_t *message)
     }
     message->type = NULL;
     message->value = NULL;
-    message->node.flags = (uint8_t)(flags & ~(unsigned)CONTENT_FLAGS);
+    message->node.flags = (uint16_t)(flags & ~(unsigned)CONTENT_FLAGS);
 }
 
 void dctx_message_release_(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t *message)
@@ -88,7 +88,7 @@ static void forget(dctx_message_t *message, void *value)
 {
     if (message->node.flags & DCTX_MESSAGE_BLOCK)
         dctx_release_(value);
-    message->node.flags &= (uint8_t)~DCTX_MESSAGE_BLOCK;
+    message->node.flags &= (uint16_t)~DCTX_MESSAGE_BLOCK;
 }
 
 dctx_error_t dctx_message_store_(dctx_message_t *message, const dctx_type_t *type,
@@ -187,7 +187,7 @@ dctx_parcel_t *dctx_parcel_new_(const char *node, dctx_bytes_t type, dctx_bytes_
 void dctx_message_take_content_(dctx_message_t *message, dctx_message_t *from)
 {
     unsigned flags = from->node.flags & CONTENT_FLAGS;
-    message->node.flags = (uint8_t)(message->node.flags | flags);
+    message->node.flags = (uint16_t)(message->node.flags | flags);
     message->type = from->type;
     message->value = from->value;
     if (flags & DCTX_MESSAGE_REMOTE) {
@@ -203,7 +203,7 @@ void dctx_message_take_content_(dctx_message_t *message, dctx_message_t *from)
     }
     from->type = NULL;
     from->value = NULL;
-    from->node.flags &= (uint8_t)~CONTENT_FLAGS;
+    from->node.flags &= (uint16_t)~CONTENT_FLAGS;
 }
 
 /* ---- as users see it --------------------------------------------------------------------------- */

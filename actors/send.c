@@ -168,7 +168,7 @@ static void discard(const sending_t *sending, dctx_message_t *message)
             dctx_release_(message->value);
         message->type = NULL;
         message->value = NULL;
-        message->node.flags &= (uint8_t)~DCTX_MESSAGE_BLOCK;
+        message->node.flags &= (uint16_t)~DCTX_MESSAGE_BLOCK;
     }
     dctx_message_release_(sending->system, sending->runner, message);
 }
@@ -371,7 +371,7 @@ static dctx_message_t *new_record(dctx_system_t *home, dctx_node_kind_t kind)
         (void)dctx_fail_(DCTX_ERR_NOMEM, "no memory for an ask");
         return NULL;
     }
-    record->node.kind = (uint8_t)kind;
+    record->node.kind = (unsigned)kind & 0x7fu;
     record->node.flags = DCTX_MESSAGE_OWN;
     return record;
 }

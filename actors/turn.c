@@ -8,6 +8,7 @@
 
 #include "ask.h"
 #include "deadletter.h"
+#include "extra.h"
 #include "pinned.h"
 #include "system.h"
 
@@ -103,6 +104,8 @@ static bool end_actor(dctx_runner_t *runner, dctx_actor_t *actor, dctx_error_t r
     close_life(system, actor, reason);
     if (actor->destroy_state != NULL)
         actor->destroy_state(actor->state);
+    if (actor->extra != NULL)
+        dctx_extra_end_(runner, actor);
     actor->stopping = false;
     if (!dctx_runner_end(runner))
         return false;
@@ -425,6 +428,8 @@ void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, dctx_runner_t 
             dctx_count_(system, NULL, DCTX_TALLY_GONE);
         if (actor->destroy_state != NULL && stuck == NULL)
             actor->destroy_state(actor->state);
+        if (actor->extra != NULL && stuck == NULL)
+            dctx_extra_end_(NULL, actor);
     }
     while (!(atomic_load(&actor->in.head) & DCTX_MAILBOX_IDLE)) {
         dctx_node_t *node = dctx_mailbox_peek(&actor->out);

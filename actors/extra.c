@@ -1,0 +1,23 @@
+#include "extra.h"
+
+#include <dcontext/internal.h>
+
+dctx_extra_t *dctx_extra_get_(dctx_actor_t *actor)
+{
+    if (actor->extra == NULL) {
+        actor->extra = dctx_calloc_(1, sizeof *actor->extra);
+        if (actor->extra == NULL)
+            (void)dctx_fail_(DCTX_ERR_NOMEM, "no memory for what an actor needs");
+        else
+            actor->extra->actor = actor;
+    }
+    return actor->extra;
+}
+
+void dctx_extra_end_(dctx_runner_t *runner, dctx_actor_t *actor)
+{
+    dctx_extra_t *extra = actor->extra;
+    (void)runner;
+    actor->extra = NULL;
+    dctx_release_(extra);
+}
