@@ -601,6 +601,9 @@ void dctx_io_run(zsock_t *pipe, void *arg)
         bool quit = atomic_load(&io->quit);
         bool more = drain(io);
         int64_t due = dctx_asks_expire_(system_of(io), &io->runner);
+        int64_t rings = dctx_alarms_ring_(system_of(io), &io->runner);
+        due = rings < due ? rings : due;
+        io->abandoned = io->abandoned || dctx_runner_is_given_up(&io->runner);
         if (io->link != NULL && dctx_link_process(io->link, 0))
             more = true;
         dctx_system_stirred_(system_of(io));

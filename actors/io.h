@@ -1,7 +1,7 @@
 /*
  * The I/O actor: the one thread of a system that touches ZeroMQ sockets, by way of a link. Others put what
  * it is to send and do into its mailbox; an eventfd wakes it, signalled only by who finds the mailbox idle.
- * It also ends asks whose time is up.
+ * It also ends asks whose time is up, and rings alarms.
  */
 #ifndef DCTX_IO_H
 #define DCTX_IO_H

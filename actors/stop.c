@@ -269,6 +269,7 @@ static void stop_io(dctx_system_t *system, int64_t deadline)
 static void close_actors(dctx_system_t *system, int64_t deadline)
 {
     dctx_asks_fail_(system, NULL, NULL, DCTX_ERR_STOPPED);
+    dctx_io_wake_(&system->io); /* it rings what alarms are left */
     stop_actors(system);
     if (wait_quiet(system, at_least_grace(deadline)))
         return;
@@ -293,6 +294,7 @@ dctx_error_t dctx_system_stop_(dctx_system_t *system, int64_t timeout_ms)
 
     /* Nobody is at work any more but threads from outside that have just been let in: see
      * dctx_accept_(). They are not kept by anything, so a moment is all they get. */
+    dctx_alarms_close_(system, NULL);
     clear_mailboxes(system, true);
     for (int tries = 0; tries < 10 && !wait_quiet(system, real_now() + 10 * NS_PER_MS); tries++)
         clear_mailboxes(system, false);

@@ -293,6 +293,7 @@ static void init(dctx_system_t *system)
 {
     dctx_slab_init(&system->actors, sizeof(dctx_actor_t), dctx_actor_init_);
     dctx_slab_init(&system->asks, sizeof(dctx_ask_slot_t), dctx_ask_slot_init_);
+    dctx_alarms_init(&system->alarms);
     dctx_pool_init(&system->pool);
     dctx_names_init(&system->names);
     dctx_peers_init(&system->peers);
@@ -307,6 +308,7 @@ static void finish(dctx_system_t *system)
     dctx_release_(system->callers);
     dctx_slab_finish(&system->actors);
     dctx_slab_finish(&system->asks);
+    dctx_alarms_finish(&system->alarms);
     dctx_names_finish(&system->names);
     dctx_peers_finish(&system->peers);
     dctx_pool_finish(&system->pool);

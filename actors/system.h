@@ -9,6 +9,7 @@
 
 #include <dcontext/actors.h>
 
+#include "alarm.h"
 #include "cell.h"
 #include "futex.h"
 #include "interceptor.h"
@@ -48,6 +49,7 @@ struct dctx_system {
     dctx_slab_t actors;   /* dctx_actor_t */
     dctx_slab_t asks;     /* dctx_ask_slot_t */
     _Atomic(int64_t) due; /* no pending ask ends before this; see ask.c */
+    dctx_alarms_t alarms;
     dctx_pool_t pool;
     dctx_names_t names;
     dctx_peers_t peers;
