@@ -10,6 +10,7 @@
 #include "pinned.h"
 #include "send.h"
 #include "system.h"
+#include "urgent.h"
 
 static const char made_prefix[] = "anon-";
 
@@ -20,6 +21,11 @@ void dctx_actor_init_(void *slot)
     atomic_init(&self->life, (uint64_t)1 << 32);
     atomic_init(&self->serving, 0);
     atomic_init(&self->pinned, NULL);
+    atomic_init(&self->urgent, 0);
+    atomic_init(&self->nudged, 0);
+    self->nudge_node.kind = DCTX_NODE_NUDGE;
+    self->nudge_node.generation =
+        UINT32_MAX; /* no actor's, so no receiver looks at more of the cell */
 }
 
 /* ---- spawning ---------------------------------------------------------------------------------- */
@@ -216,6 +222,46 @@ dctx_error_t dctx_stop(dctx_ref_t ref)
         return dctx_fail_(DCTX_ERR_INVALID, "only an actor of this process can be stopped");
     dctx_system_t *system = ref.system_;
     if (!dctx_actor_stop_(system, dctx_runner_of(system), ref.id_))
+        return dctx_fail_(DCTX_ERR_NO_ACTOR, "the actor has gone");
+    return DCTX_OK;
+}
+
+/* Sets STOP_NOW in the life of an actor that lives. *ret_mine: it was not set before. */
+static bool tell_life(dctx_actor_t *actor, uint64_t id, bool *ret_mine)
+{
+    uint64_t life = atomic_load(&actor->life);
+    bool alive;
+    *ret_mine = false;
+    do
+        alive = (life & DCTX_LIFE_ALIVE) && life >> 32 == id >> 32;
+    while (alive && !(life & DCTX_LIFE_STOP_NOW) &&
+           !(*ret_mine =
+                 atomic_compare_exchange_weak(&actor->life, &life, life | DCTX_LIFE_STOP_NOW)));
+    return alive;
+}
+
+bool dctx_actor_stop_now_(dctx_system_t *system, dctx_runner_t *runner, uint64_t id)
+{
+    dctx_actor_t *actor = dctx_slab_at(&system->actors, (uint32_t)id);
+    if (actor == NULL)
+        return false;
+    /* Counted first, as dctx_accept_() does. */
+    dctx_count_(system, runner, DCTX_TALLY_POSTED);
+    bool mine = false;
+    bool alive = tell_life(actor, id, &mine);
+    if (mine)
+        dctx_urgent_stop_(system, runner, actor);
+    dctx_count_(system, runner, DCTX_TALLY_CONSUMED);
+    dctx_system_stirred_(system);
+    return alive;
+}
+
+dctx_error_t dctx_stop_now(dctx_ref_t ref)
+{
+    if (dctx_ref_is_none(ref) || dctx_ref_is_remote(ref))
+        return dctx_fail_(DCTX_ERR_INVALID, "only an actor of this process can be stopped");
+    dctx_system_t *system = ref.system_;
+    if (!dctx_actor_stop_now_(system, dctx_runner_of(system), ref.id_))
         return dctx_fail_(DCTX_ERR_NO_ACTOR, "the actor has gone");
     return DCTX_OK;
 }

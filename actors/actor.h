@@ -19,6 +19,9 @@ dctx_error_t dctx_spawn_(dctx_system_t *system, const dctx_actor_options_t *opti
 /* Has an actor stop after what is in its mailbox. False if it was gone. Needs no memory. */
 bool dctx_actor_stop_(dctx_system_t *system, dctx_runner_t *runner, uint64_t id);
 
+/* Has an actor stop before its next message. False if it was gone. Needs no memory. */
+bool dctx_actor_stop_now_(dctx_system_t *system, dctx_runner_t *runner, uint64_t id);
+
 /* The id behind a name, also of the kind that the system makes; 0 if there is none. */
 uint64_t dctx_actor_find_(dctx_system_t *system, const char *name, size_t length);
 

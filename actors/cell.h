@@ -28,6 +28,7 @@ typedef struct dctx_pinned dctx_pinned_t;
 #define DCTX_LIFE_ALIVE       ((uint64_t)1) /* takes messages */
 #define DCTX_LIFE_DEAD        ((uint64_t)2) /* gone; what it left in its mailbox is being cleared away */
 #define DCTX_LIFE_STOP_POSTED ((uint64_t)4) /* stop_node is in the mailbox, or about to be */
+#define DCTX_LIFE_STOP_NOW    ((uint64_t)8) /* to stop before its next message; see urgent.h */
 
 struct dctx_actor {
     dctx_slab_slot_t slot;
@@ -56,9 +57,15 @@ struct dctx_actor {
         named; /* NULL: the name is `made`. Written as the fields around it; others read it under
                                          the lock of the names, between two looks at an unchanged `life` */
     _Atomic(dctx_pinned_t *) pinned; /* its thread; NULL: the workers. As `serving` */
-    dctx_node_t stop_node;           /* so that stopping needs no memory */
-    char made[40];                   /* "actor:anon-N" */
+    _Atomic(uintptr_t) urgent;       /* what overtakes the mailbox; any thread, see urgent.h */
+    _Atomic(uint32_t) nudged;        /* 1: nudge_node is in the mailbox, or about to be */
+
+    dctx_node_t nudge_node; /* never but in this cell's mailbox; of no generation */
+    dctx_node_t stop_node;  /* so that stopping needs no memory */
+    char made[32];          /* "actor:anon-N" */
 };
+
+_Static_assert(sizeof(struct dctx_actor) == 256, "a million actors are a million cells");
 
 static inline uint64_t dctx_life_generation(uint64_t life)
 {

@@ -44,6 +44,7 @@ typedef enum dctx_node_kind {
     DCTX_NODE_MESSAGE,  /* a tell or an ask */
     DCTX_NODE_START,    /* run on_start */
     DCTX_NODE_STOP,     /* stop the actor */
+    DCTX_NODE_NUDGE,    /* there is something urgent, beside the mailbox */
     DCTX_NODE_REPLY,    /* an ask of this actor is over: run its on_reply */
     DCTX_NODE_CALL,     /* an ask made from outside is over: run its callback */
     DCTX_NODE_WAIT,     /* an ask that a thread waits for; never in a mailbox */

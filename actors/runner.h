@@ -12,6 +12,7 @@
 
 #include <dcontext/actor.h>
 
+#include "mailbox.h"
 #include "pool.h"
 #include "tally.h"
 
@@ -39,6 +40,11 @@ typedef struct dctx_runner {
     _Atomic(int64_t) since;                   /* when that turn began, by the system's clock */
     _Atomic(uint64_t) since_sequence;         /* the sequence then */
     dctx_message_t *message; /* that it is busy with, if any; read under `lock` too */
+
+    /* Of what is urgent in the actor's turn. The thread's own, until it is given up: then of who stops the system. */
+    dctx_node_t *urgent_hand; /* in its hands */
+    dctx_node_t *urgent_rest; /* taken, and to follow */
+    bool at_urgent;           /* it is there, and not at what is in the mailbox */
 
     pthread_mutex_t lock;
     bool abandoned; /* under `lock`: the system goes on without this thread */

@@ -11,6 +11,7 @@
 #include "extra.h"
 #include "pinned.h"
 #include "system.h"
+#include "urgent.h"
 
 /* ---- in and out of a context ------------------------------------------------------------------- */
 
@@ -297,6 +298,7 @@ static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
             return bury(runner, actor, dctx_message_of(node), DCTX_ERR_DEADLINE);
         return handle(runner, actor, dctx_message_of(node));
     case DCTX_NODE_START:
+    case DCTX_NODE_NUDGE:
         return true; /* it has brought the actor here, that is all */
     case DCTX_NODE_REPLY:
     case DCTX_NODE_CALL:
@@ -311,6 +313,42 @@ static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
         assert(false && "a node that is not for actors");
         return true;
     }
+}
+
+/* Stops an actor that was told to at once. It may not even have started. */
+static bool stop_now(dctx_runner_t *runner, dctx_actor_t *actor)
+{
+    uint64_t life = atomic_load(&actor->life);
+    if ((life & (DCTX_LIFE_ALIVE | DCTX_LIFE_STOP_NOW)) != (DCTX_LIFE_ALIVE | DCTX_LIFE_STOP_NOW))
+        return true;
+    bool started = actor->start == NULL;
+    actor->start = NULL;
+    return end_actor(runner, actor, DCTX_ERR_STOPPED, started);
+}
+
+static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *node);
+
+/* Takes what overtakes the mailbox. False: abandoned; what is in the runner's hands is another's. */
+static bool take_urgent(dctx_runner_t *runner, dctx_actor_t *actor)
+{
+    bool stop = false;
+    runner->at_urgent = true;
+    runner->urgent_rest = dctx_urgent_take_(actor, &stop);
+    if (stop && !stop_now(runner, actor))
+        return false;
+    dctx_node_t *node;
+    while ((node = runner->urgent_rest) != NULL) {
+        runner->urgent_rest = atomic_load_explicit(&node->next, memory_order_relaxed);
+        runner->urgent_hand = node;
+        if (!take(runner, actor, node))
+            return false;
+        if (actor->stopping && !end_actor(runner, actor, DCTX_ERR_STOPPED, true))
+            return false;
+        runner->urgent_hand = NULL;
+        dispose(runner->system, runner, node);
+    }
+    runner->at_urgent = false;
+    return true;
 }
 
 /* Moves past a spent node. *ret_gone: the cell is free, and given back to the slab. */
@@ -350,6 +388,8 @@ static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *n
         bool handled = (node->flags & DCTX_MESSAGE_HANDLED) != 0;
         tally = handled ? DCTX_TALLY_HANDLED : DCTX_TALLY_DEAD;
         dctx_message_finish_(system, runner, dctx_message_of(node), node->outcome);
+    } else if (node->kind == DCTX_NODE_NUDGE) {
+        dctx_urgent_renew_(system, runner, node);
     } else if (node->kind != DCTX_NODE_STOP) {
         dctx_message_release_(system, runner, dctx_message_of(node));
     }
@@ -372,6 +412,8 @@ dctx_turn_t dctx_turn_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most
                 dctx_pinned_wake_(pinned);
                 return DCTX_TURN_IDLE;
             }
+            if (__builtin_expect(dctx_urgent_waits_(actor), 0) && !take_urgent(runner, actor))
+                return DCTX_TURN_ABANDONED;
             if (!take(runner, actor, node))
                 return DCTX_TURN_ABANDONED;
             if (__builtin_expect(actor->stopping, 0) &&
@@ -416,10 +458,28 @@ static void pass_stuck(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t *
     dctx_count_(system, NULL, message ? DCTX_TALLY_DEAD : DCTX_TALLY_CONSUMED);
 }
 
+static void clear_urgent(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t *node,
+                         bool quietly)
+{
+    while (node != NULL) {
+        dctx_node_t *next = atomic_load_explicit(&node->next, memory_order_relaxed);
+        clear_node(system, actor, node, quietly);
+        dispose(system, NULL, node);
+        node = next;
+    }
+}
+
 void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, dctx_runner_t *stuck,
                       bool quietly)
 {
     bool keep = stuck != NULL && !stuck->passed;
+    dctx_node_t *urgent = NULL;
+    if (keep && stuck->at_urgent) {
+        if (stuck->urgent_hand != NULL)
+            pass_stuck(system, actor, stuck->urgent_hand, stuck, quietly);
+        urgent = stuck->urgent_rest;
+        keep = false;
+    }
     if (stuck != NULL)
         stuck->passed = true;
     if (atomic_load(&actor->life) & DCTX_LIFE_ALIVE) {
@@ -431,6 +491,9 @@ void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, dctx_runner_t 
         if (actor->extra != NULL && stuck == NULL)
             dctx_extra_end_(NULL, actor);
     }
+    bool ignored = false;
+    clear_urgent(system, actor, urgent, quietly);
+    clear_urgent(system, actor, dctx_urgent_take_(actor, &ignored), quietly);
     while (!(atomic_load(&actor->in.head) & DCTX_MAILBOX_IDLE)) {
         dctx_node_t *node = dctx_mailbox_peek(&actor->out);
         if (node == NULL)

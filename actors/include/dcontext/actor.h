@@ -78,6 +78,13 @@ DCTX_EXPORT void dctx_self_stop(dctx_actor_t *self);
  * DCTX_ERR_INVALID for a remote one. Any thread. */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stop(dctx_ref_t ref);
 
+/*
+ * Stop another actor before its next message: it overtakes whatever is in the mailbox, which becomes
+ * dead letters. The callback that it is in runs to its end. on_stop runs, unless on_start has not.
+ * Ownership: none. Errors, Thread-safety: as dctx_stop(). Limits and units: none.
+ */
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stop_now(dctx_ref_t ref);
+
 /* Looking at an address; any thread. DCTX_REF_NONE is no actor's. Remote: of another node's
  * actor. */
 DCTX_EXPORT bool dctx_ref_equal(dctx_ref_t a, dctx_ref_t b);

@@ -1,0 +1,55 @@
+#include "urgent.h"
+
+#include "system.h"
+
+static void nudge(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor)
+{
+    if (atomic_exchange(&actor->nudged, 1) != 0)
+        return;
+    dctx_count_(system, runner, DCTX_TALLY_POSTED);
+    dctx_post_(system, runner, actor, &actor->nudge_node);
+}
+
+void dctx_post_urgent_(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor,
+                       dctx_node_t *node)
+{
+    uintptr_t before = atomic_load_explicit(&actor->urgent, memory_order_relaxed);
+    uintptr_t after;
+    do {
+        dctx_node_t *below = (dctx_node_t *)(before & ~DCTX_URGENT_STOP);
+        atomic_store_explicit(&node->next, below, memory_order_relaxed);
+        after = (uintptr_t)node | (before & DCTX_URGENT_STOP);
+    } while (!atomic_compare_exchange_weak(&actor->urgent, &before, after));
+    nudge(system, runner, actor);
+}
+
+void dctx_urgent_stop_(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor)
+{
+    (void)atomic_fetch_or(&actor->urgent, DCTX_URGENT_STOP);
+    nudge(system, runner, actor);
+}
+
+dctx_node_t *dctx_urgent_take_(dctx_actor_t *actor, bool *ret_stop)
+{
+    uintptr_t all = atomic_exchange(&actor->urgent, 0);
+    dctx_node_t *node = (dctx_node_t *)(all & ~DCTX_URGENT_STOP);
+    dctx_node_t *oldest = NULL;
+    while (node != NULL) {
+        dctx_node_t *below = atomic_load_explicit(&node->next, memory_order_relaxed);
+        atomic_store_explicit(&node->next, oldest, memory_order_relaxed);
+        oldest = node;
+        node = below;
+    }
+    *ret_stop = (all & DCTX_URGENT_STOP) != 0;
+    return oldest;
+}
+
+void dctx_urgent_renew_(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *node)
+{
+    dctx_actor_t *actor =
+        (dctx_actor_t *)(void *)((unsigned char *)node - offsetof(dctx_actor_t, nudge_node));
+    node->spent = 0;
+    atomic_store(&actor->nudged, 0);
+    if (atomic_load(&actor->urgent) != 0)
+        nudge(system, runner, actor);
+}
