@@ -82,6 +82,86 @@ Test(alloc, each_allocation_of_a_tell, .init = set_up, .timeout = 60)
     }
 }
 
+/* The allocation of a timer's start that fails, and what came of it. */
+typedef struct attempt {
+    long nth;
+    bool reached;
+    dctx_error_t error;
+    gate_t set, ran;
+} attempt_t;
+
+static void run(dctx_actor_t *self, uint64_t missed, void *state, void *arg)
+{
+    (void)self;
+    (void)missed;
+    attempt_t *attempt = state;
+    cr_assert_eq(arg, attempt);
+    gate_pass(&attempt->ran);
+}
+
+static dctx_error_t set_timer(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    (void)message;
+    attempt_t *attempt = state;
+    dctx_timer_options_t options = {.run = run, .arg = attempt};
+    dctx_timer_t timer = DCTX_TIMER_NONE;
+    /* So that there is a context to take along. */
+    DCTX_WITH_SCOPE("inside") {
+        cr_assert_eq(request_set(1), DCTX_OK);
+        arm(attempt->nth);
+        attempt->error = dctx_timer_start(self, &options, &timer);
+        attempt->reached = disarm();
+    }
+    cr_assert_eq(timer.system_ != NULL, attempt->error == DCTX_OK);
+    if (attempt->error != DCTX_OK)
+        cr_assert_eq(dctx_timer_start(self, &options, &timer), DCTX_OK, "it works again");
+    gate_pass(&attempt->set);
+    return DCTX_OK;
+}
+
+Test(alloc, each_allocation_of_a_timer, .init = set_up, .timeout = 60)
+{
+    bool reached = true;
+    for (long nth = 1; reached; nth++) {
+        cr_assert_lt(nth, 100);
+        attempt_t attempt = {.nth = nth, .set = GATE_INIT, .ran = GATE_INIT};
+        dctx_system_t *system = start(&(dctx_system_options_t){.workers = 1});
+        tell_uint(spawn(system, NULL, set_timer, &attempt), 1);
+        cr_assert(gate_wait(&attempt.set, 1));
+        cr_assert(attempt.error == DCTX_OK || attempt.error == DCTX_ERR_NOMEM, "%s",
+                  dctx_error_name(attempt.error));
+        cr_assert(gate_wait(&attempt.ran, 1));
+        finish(&system);
+        cr_assert_eq(gate_count(&attempt.ran), 1);
+        reached = attempt.reached;
+    }
+}
+
+Test(alloc, each_allocation_of_a_delayed_message, .init = set_up, .timeout = 60)
+{
+    gate_t gate = GATE_INIT;
+    bool reached = true;
+    for (long nth = 1; reached; nth++) {
+        cr_assert_lt(nth, 100);
+        dctx_error_t error = DCTX_OK;
+        dctx_system_t *system = start(&(dctx_system_options_t){.workers = 1});
+        dctx_ref_t to = spawn(system, "x", reply_big, &gate), there;
+        cr_assert_eq(dctx_system_find(system, "x@elsewhere", &there), DCTX_OK);
+        DCTX_WITH_SCOPE("edge") {
+            cr_assert_eq(tenant_set("acme"), DCTX_OK);
+            arm(nth);
+            error =
+                dctx_tell_after(nth % 2 == 0 ? there : to, 1000, DCTX_TYPE_STRING, text_200, NULL);
+            reached = disarm();
+        }
+        cr_assert(error == DCTX_OK || error == DCTX_ERR_NOMEM, "%s", dctx_error_name(error));
+        long before = gate_count(&gate);
+        cr_assert_eq(dctx_tell_after(to, 0, NULL, NULL, NULL), DCTX_OK, "it works again");
+        cr_assert(gate_wait(&gate, before + 1));
+        finish(&system);
+    }
+}
+
 Test(alloc, each_allocation_of_a_spawn, .init = set_up, .timeout = 60)
 {
     bool reached = true;

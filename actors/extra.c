@@ -2,6 +2,8 @@
 
 #include <dcontext/internal.h>
 
+#include "timer.h"
+
 dctx_extra_t *dctx_extra_get_(dctx_actor_t *actor)
 {
     if (actor->extra == NULL) {
@@ -18,6 +20,7 @@ void dctx_extra_end_(dctx_runner_t *runner, dctx_actor_t *actor)
 {
     dctx_extra_t *extra = actor->extra;
     (void)runner;
+    dctx_timers_end_(actor->system, extra);
     actor->extra = NULL;
     dctx_release_(extra);
 }

@@ -13,6 +13,7 @@
 
 struct dctx_extra {
     dctx_actor_t *actor;
+    struct dctx_timer_slot *timers; /* under the lock of the timers */
 };
 
 /* The actor's, made if it has none; NULL without memory. */

@@ -10,6 +10,7 @@
 #include "message.h"
 #include "outgoing.h"
 #include "system.h"
+#include "timer.h"
 
 enum { TIMEOUT_MS = 5000, NS_PER_MS = 1000000 };
 
@@ -90,7 +91,10 @@ typedef struct sending {
     dctx_ref_t to;
     const dctx_type_t *type;
     const void *value;
-    bool take; /* the value is moved, not copied */
+    bool take;  /* the value is moved, not copied */
+    bool later; /* it goes after `delay` */
+    int64_t delay;
+    dctx_timer_t *timer; /* where its number goes, or NULL */
 
     /* Of an ask: */
     dctx_system_t *home;    /* that has the ask: the asking actor's, else `system` */
@@ -210,6 +214,10 @@ static dctx_error_t send_message(sending_t *sending, dctx_actor_t *actor, dctx_m
         if (error != DCTX_OK)
             return error;
     }
+    if (__builtin_expect(sending->later, 0) && !dropped) {
+        address(sending, message);
+        return dctx_delay_message_(system, actor, message, sending->delay, sending->timer);
+    }
     error = open_ask(sending, NULL);
     if (error != DCTX_OK)
         return error;
@@ -274,6 +282,8 @@ static dctx_error_t send_outgoing(sending_t *sending, const dctx_remote_t *remot
         error = open_ask(sending, remote->peer);
     if (error != DCTX_OK)
         return error;
+    if (sending->later && !dropped)
+        return dctx_delay_outgoing_(system, outgoing, sending->delay, sending->timer);
     outgoing->correlation = sending->ask;
     if (dropped)
         drop_outgoing(sending, remote, outgoing);
@@ -357,6 +367,21 @@ dctx_error_t dctx_tell_take(dctx_ref_t to, const dctx_type_t *type, void *value)
     if (error == DCTX_OK)
         memset(value, 0, type->size);
     return error;
+}
+
+dctx_error_t dctx_tell_after(dctx_ref_t to, int64_t delay_ns, const dctx_type_t *type,
+                             const void *value, dctx_timer_t *ret_timer)
+{
+    sending_t sending;
+    dctx_error_t error = begin(&sending, to, type, value);
+    if (error != DCTX_OK)
+        return error;
+    sending.later = true;
+    sending.delay = delay_ns;
+    sending.timer = ret_timer;
+    if (ret_timer != NULL)
+        *ret_timer = DCTX_TIMER_NONE;
+    return deliver(&sending);
 }
 
 /* ---- ask --------------------------------------------------------------------------------------- */

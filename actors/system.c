@@ -159,6 +159,8 @@ void dctx_system_counters_read(const dctx_system_t *self, dctx_system_counters_t
     c.scope_leaks = dctx_system_sum_(system, DCTX_TALLY_LEAKS);
     uint64_t gone = dctx_system_sum_(system, DCTX_TALLY_GONE);
     uint64_t spawned = dctx_system_sum_(system, DCTX_TALLY_SPAWNED);
+    c.timers_run = dctx_system_sum_(system, DCTX_TALLY_TIMERS_RUN);
+    c.timers_missed = dctx_system_sum_(system, DCTX_TALLY_TIMERS_MISSED);
     c.actors = spawned > gone ? spawned - gone : 0;
     uint64_t over = c.replies + c.asks_failed;
     c.asks_in_flight = c.asks > over ? c.asks - over : 0;
@@ -294,6 +296,7 @@ static void init(dctx_system_t *system)
     dctx_slab_init(&system->actors, sizeof(dctx_actor_t), dctx_actor_init_);
     dctx_slab_init(&system->asks, sizeof(dctx_ask_slot_t), dctx_ask_slot_init_);
     dctx_alarms_init(&system->alarms);
+    dctx_timer_table_init(&system->timers);
     dctx_pool_init(&system->pool);
     dctx_names_init(&system->names);
     dctx_peers_init(&system->peers);
@@ -309,6 +312,7 @@ static void finish(dctx_system_t *system)
     dctx_slab_finish(&system->actors);
     dctx_slab_finish(&system->asks);
     dctx_alarms_finish(&system->alarms);
+    dctx_timer_table_finish(&system->timers);
     dctx_names_finish(&system->names);
     dctx_peers_finish(&system->peers);
     dctx_pool_finish(&system->pool);

@@ -20,6 +20,7 @@
 #include "scheduler.h"
 #include "slab.h"
 #include "tally.h"
+#include "timer.h"
 
 /* How far a system is from its end. Only goes up. */
 enum dctx_phase {
@@ -50,6 +51,7 @@ struct dctx_system {
     dctx_slab_t asks;     /* dctx_ask_slot_t */
     _Atomic(int64_t) due; /* no pending ask ends before this; see ask.c */
     dctx_alarms_t alarms;
+    dctx_timer_table_t timers;
     dctx_pool_t pool;
     dctx_names_t names;
     dctx_peers_t peers;

@@ -27,6 +27,8 @@ typedef enum dctx_tally {
     DCTX_TALLY_REMOTE_LOST,
     DCTX_TALLY_CONTEXT_ERRORS,
     DCTX_TALLY_LEAKS,
+    DCTX_TALLY_TIMERS_RUN,
+    DCTX_TALLY_TIMERS_MISSED,
     DCTX_TALLY_SPAWNED,
     DCTX_TALLY_GONE,
     DCTX_TALLY_POSTED,   /* put into mailboxes beside the accepted: starts, stops, ends of asks */

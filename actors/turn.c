@@ -11,6 +11,7 @@
 #include "extra.h"
 #include "pinned.h"
 #include "system.h"
+#include "timer.h"
 #include "urgent.h"
 
 /* ---- in and out of a context ------------------------------------------------------------------- */
@@ -240,6 +241,22 @@ static bool run_reply(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t
     return dctx_runner_end(runner);
 }
 
+/* A timer of this actor has come up. */
+static bool run_timer(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node, bool living)
+{
+    living = living && dctx_phase_(runner->system) < DCTX_PHASE_CLOSING;
+    dctx_timer_slot_t *timer = dctx_timer_begin_(runner->system, node, living);
+    if (timer == NULL)
+        return true;
+    dctx_scope_t scope;
+    dctx_tally_own(&runner->tallies, DCTX_TALLY_TIMERS_RUN);
+    dctx_runner_begin(runner, actor, NULL, timer->snapshot, "actor:");
+    enter_anyhow(runner, timer->snapshot, actor->scope, &scope);
+    timer->run(actor, timer->missed, actor->state, timer->arg);
+    leave(runner, actor, &scope);
+    return dctx_runner_end(runner);
+}
+
 /* Runs on_start, before whatever came first: the node that was to bring it may come later. */
 static bool run_start(dctx_runner_t *runner, dctx_actor_t *actor)
 {
@@ -304,6 +321,8 @@ static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
     case DCTX_NODE_CALL:
         return living ? run_reply(runner, actor, dctx_message_of(node))
                       : drop_reply(runner, dctx_message_of(node));
+    case DCTX_NODE_TIMER:
+        return run_timer(runner, actor, node, living);
     case DCTX_NODE_STOP:
         if (living && !end_actor(runner, actor, DCTX_ERR_STOPPED, true))
             return false;
@@ -390,6 +409,8 @@ static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *n
         dctx_message_finish_(system, runner, dctx_message_of(node), node->outcome);
     } else if (node->kind == DCTX_NODE_NUDGE) {
         dctx_urgent_renew_(system, runner, node);
+    } else if (node->kind == DCTX_NODE_TIMER) {
+        dctx_timer_done_(system, node);
     } else if (node->kind != DCTX_NODE_STOP) {
         dctx_message_release_(system, runner, dctx_message_of(node));
     }

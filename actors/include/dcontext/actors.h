@@ -5,5 +5,6 @@
 #include <dcontext/actor.h>
 #include <dcontext/dcontext.h>
 #include <dcontext/system.h>
+#include <dcontext/timer.h>
 
 #endif

@@ -241,6 +241,8 @@ typedef struct dctx_system_counters {
     uint64_t asks_expired;   /* of the asks_failed: with DCTX_ERR_DEADLINE */
     /* of the accepted: found past their deadline; handled, or dead letters if that is enforced */
     uint64_t expired;
+    uint64_t timers_run;    /* runs of timers */
+    uint64_t timers_missed; /* periods of timers that had no run of their own */
 } dctx_system_counters_t;
 DCTX_EXPORT void dctx_system_counters_read(const dctx_system_t *system,
                                            dctx_system_counters_t *ret_counters);
