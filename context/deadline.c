@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "cancel.h"
 #include "clock.h"
 #include "extraction.h"
 #include "fail.h"
@@ -108,7 +109,8 @@ bool dctx_snapshot_expired(const dctx_snapshot_t *snapshot)
         return false;
     dctx_snapshot_t *keeper = (dctx_snapshot_t *)(uintptr_t)snapshot;
     const dctx_deadline_t *deadline = find(snapshot);
-    if (snapshot->registry->clock.wall == NULL)
+    bool known = deadline == NULL || snapshot->registry->clock.wall == NULL;
+    if (known && dctx_snapshot_cancel(snapshot) == NULL)
         __atomic_store_n(&keeper->due.ns, deadline != NULL ? deadline->due : INT64_MAX,
                          __ATOMIC_RELAXED);
     if (deadline == NULL)

@@ -7,6 +7,7 @@
 
 #include "alloc.h"
 #include "baggage.h"
+#include "cancel.h"
 #include "deadline.h"
 #include "fail.h"
 #include "fold.h"
@@ -26,6 +27,9 @@ static const dctx_key_options_t known_keys[DCTX_KNOWN_COUNT] = {
     [DCTX_KNOWN_BAGGAGE_REST] = {.name = PREFIX "baggage-rest",
                                  .type = DCTX_TYPE_STRING,
                                  .flags = DCTX_LOCAL},
+    [DCTX_KNOWN_CANCEL] = {.name = DCTX_NAME_CANCEL,
+                           .type = &dctx_cancel_type_,
+                           .flags = DCTX_LOCAL},
     [DCTX_KNOWN_CLIENT] = {.name = DCTX_NAME_CLIENT, .type = DCTX_TYPE_STRING},
     [DCTX_KNOWN_DEADLINE] = {.name = DCTX_NAME_DEADLINE, .type = &dctx_deadline_type_},
     [DCTX_KNOWN_FINAGLE_HTTP] = {.name = PREFIX "finagle-http", .type = DCTX_TYPE_BYTES},

@@ -16,6 +16,7 @@ enum dctx_known {
     DCTX_KNOWN_BACKUP,
     DCTX_KNOWN_BAGGAGE,      /* members that no key claims, as text */
     DCTX_KNOWN_BAGGAGE_REST, /* those that do not fit a stamp; local */
+    DCTX_KNOWN_CANCEL,       /* the scope; local */
     DCTX_KNOWN_CLIENT,
     DCTX_KNOWN_DEADLINE,
     DCTX_KNOWN_FINAGLE_HTTP, /* Finagle-Ctx- headers that nobody here knows, as pairs */

@@ -105,6 +105,12 @@ static __attribute__((noinline)) dctx_error_t take_slow(uint32_t which,
         return DCTX_ERR_NOMEM;
     if (!dctx_registry_frozen_(dctx_hot_.registry))
         return dctx_fail_(DCTX_ERR_NOT_FROZEN, "freeze the registry before taking snapshots");
+    /* A fork is work for whoever the thread works for, and shares its fate. */
+    if (which == DCTX_FORK && __builtin_expect(dctx_hot_.asked != NULL, 0)) {
+        dctx_error_t joined = dctx_cancel_join_();
+        if (joined != DCTX_OK)
+            return joined;
+    }
     dctx_state_t *state = dctx_thread_state_(thread);
     if (state->kept.cached[which] != NULL) {
         *ret_snapshot = dctx_snapshot_ref(state->kept.cached[which]);
@@ -126,7 +132,8 @@ static __attribute__((noinline)) dctx_error_t take_slow(uint32_t which,
 static inline dctx_error_t take(uint32_t which, dctx_snapshot_t **ret_snapshot)
 {
     const dctx_thread_t *thread = dctx_hot_.thread;
-    if (__builtin_expect(thread == NULL || thread->state->pristine, 0))
+    if (__builtin_expect(thread == NULL || thread->state->pristine, 0) ||
+        (which == DCTX_FORK && __builtin_expect(dctx_hot_.asked != NULL, 0)))
         return take_slow(which, ret_snapshot);
     dctx_snapshot_t *cached = thread->state->kept.cached[which];
     if (__builtin_expect(cached == NULL, 0))

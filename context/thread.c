@@ -85,7 +85,7 @@ dctx_thread_t *dctx_thread_prepare_(void)
 
 static void enter(dctx_thread_t *thread)
 {
-    dctx_hot_ = (dctx_hot_t){dctx_registry_global(), {DCTX_NO_TABLE, DCTX_NO_TABLE}, thread};
+    dctx_hot_ = (dctx_hot_t){dctx_registry_global(), {DCTX_NO_TABLE, DCTX_NO_TABLE}, thread, NULL};
     dctx_thread_set_limit_(thread);
 }
 
@@ -173,7 +173,7 @@ void dctx_thread_end_(void)
     for (uint32_t kind = 0; kind < DCTX_KINDS; kind++)
         dctx_table_free_(thread->state->spare[kind]);
     dctx_thread_discard_(thread);
-    dctx_hot_ = (dctx_hot_t){NULL, {NULL, NULL}, NULL};
+    dctx_hot_ = (dctx_hot_t){NULL, {NULL, NULL}, NULL, NULL};
     (void)pthread_setspecific(exit_key, NULL);
     /* Should destructors call in, they find a thread without a context and make a new one, which is
      * ended in turn: pthreads calls key destructors again when there is something new. */

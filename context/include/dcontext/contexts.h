@@ -10,6 +10,7 @@
  * | trace state | dctx.tracestate | extraction, tracing systems | injection | yes |
  * | client | dctx.client | the edge, a client of itself | servers: quotas, logs | yes |
  * | deadline | dctx.deadline | the edge, whoever has a timeout | asks, queues, slow work | yes |
+ * | cancel scope | dctx.cancel | whoever begins what can be called off: cancel.h | that work | no |
  * | retry | dctx.retry | what retries | servers: metrics, load shedding | yes |
  * | backup | dctx.backup | what hedges | servers: metrics, load shedding | yes |
  *
@@ -187,6 +188,14 @@ DCTX_EXPORT const dctx_deadline_t *dctx_snapshot_deadline(const dctx_snapshot_t 
  * Ownership: none. Errors: none; false without a deadline. Limits and units: at most 1 ms late then.
  */
 DCTX_EXPORT bool dctx_snapshot_expired(const dctx_snapshot_t *snapshot);
+
+/*
+ * Whether what a snapshot belongs to is over, for queues of one's own: DCTX_ERR_CANCELLED if its cancel
+ * scope was cancelled (<dcontext/cancel.h>), DCTX_ERR_DEADLINE if its deadline has passed.
+ *
+ * Ownership: none. Errors: the two; DCTX_OK for NULL. Limits and units: as dctx_snapshot_expired().
+ */
+DCTX_EXPORT dctx_error_t dctx_snapshot_over(const dctx_snapshot_t *snapshot);
 
 /* ---- retry and backup -------------------------------------------------------------------------- */
 

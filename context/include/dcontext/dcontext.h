@@ -5,6 +5,7 @@
 #ifndef DCONTEXT_DCONTEXT_H
 #define DCONTEXT_DCONTEXT_H
 
+#include <dcontext/cancel.h>
 #include <dcontext/carrier.h>
 #include <dcontext/clock.h>
 #include <dcontext/context.h>

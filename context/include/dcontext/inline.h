@@ -30,6 +30,7 @@ typedef struct dctx_hot {
     dctx_registry_t *registry;   /* NULL if there is no context yet */
     struct dctx_table *table[2]; /* broadcast, local */
     struct dctx_thread *thread;
+    const struct dctx_asked *asked; /* see <dcontext/internal.h>; NULL nearly always */
 } dctx_hot_t;
 
 DCTX_EXPORT extern __thread dctx_hot_t dctx_hot_ __attribute__((tls_model("initial-exec")));

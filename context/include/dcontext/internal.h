@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include <dcontext/cancel.h>
 #include <dcontext/context.h>
 #include <dcontext/contexts.h>
 #include <dcontext/error.h>
@@ -90,8 +91,8 @@ DCTX_EXPORT bool dctx_snapshot_set_companion_(const dctx_snapshot_t *snapshot,
  * dctx_snapshot_expired(), for who asks it of every message: two loads and a comparison as long as
  * the coarse clock runs and the snapshot's deadline is far, or it has none.
  *
- * What a snapshot begins with: when it is due by the system's clock, INT64_MAX if it has no
- * deadline, 0 if that is not known. All who find out find the same, so relaxed is enough. And the
+ * What a snapshot begins with: when it is due by the system's clock, INT64_MAX if it has neither a
+ * deadline nor a cancel scope, 0 if that is not known, or it has a cancel scope. All who find out find the same, so relaxed is enough. And the
  * coarse clock's last reading; while it is stopped, a time later than any due.
  */
 typedef struct dctx_snapshot_due {
@@ -100,14 +101,60 @@ typedef struct dctx_snapshot_due {
 DCTX_EXPORT extern int64_t dctx_coarse_reading_;
 #define DCTX_COARSE_ERROR_ 1000000
 
-static inline bool dctx_snapshot_expired_(const dctx_snapshot_t *snapshot)
+static inline bool dctx_snapshot_looks_due_(const dctx_snapshot_t *snapshot)
 {
     const dctx_snapshot_due_t *due = (const dctx_snapshot_due_t *)(const void *)snapshot;
     int64_t now = __atomic_load_n(&dctx_coarse_reading_, __ATOMIC_RELAXED);
     return __builtin_expect(__atomic_load_n(&due->ns, __ATOMIC_RELAXED) <= now + DCTX_COARSE_ERROR_,
-                            0) &&
-           dctx_snapshot_expired(snapshot);
+                            0);
 }
+
+static inline bool dctx_snapshot_expired_(const dctx_snapshot_t *snapshot)
+{
+    return dctx_snapshot_looks_due_(snapshot) && dctx_snapshot_expired(snapshot);
+}
+
+/* dctx_snapshot_over(), for who asks it of every message. */
+static inline dctx_error_t dctx_snapshot_over_(const dctx_snapshot_t *snapshot)
+{
+    return dctx_snapshot_looks_due_(snapshot) ? dctx_snapshot_over(snapshot) : DCTX_OK;
+}
+
+/*
+ * What a cancel scope is made for when it is needed: the thread works for somebody who may stop waiting.
+ * Set and cleared by the library above, around a callback; used on that thread only.
+ *
+ * status: whether that has happened, and how, without making anything. scope: the scope, borrowed,
+ * made by the first call; *ret_scope NULL if there is none any more. DCTX_ERR_NOMEM.
+ */
+typedef struct dctx_asked {
+    dctx_error_t (*status)(void);
+    dctx_error_t (*scope)(dctx_cancel_t **ret_scope);
+    const dctx_snapshot_t *attached_; /* when it began */
+} dctx_asked_t;
+DCTX_EXPORT void dctx_cancel_begin_(dctx_asked_t *asked);
+static inline void dctx_cancel_end_(void)
+{
+    dctx_hot_.asked = NULL;
+}
+
+/* Enters the scope of what the thread is asked for, unless the context is in another or left it;
+ * whoever forks a context that was not forked before does that. DCTX_ERR_NOMEM. */
+DCTX_EXPORT dctx_error_t dctx_cancel_join_(void);
+
+/* dctx_cancel_get() without joining. */
+DCTX_EXPORT dctx_cancel_t *dctx_cancel_entered_(void);
+
+/* dctx_cancel() with another status, and another chain than this thread's (NULL: this thread's). */
+DCTX_EXPORT bool dctx_cancel_with_(dctx_cancel_t *cancel, dctx_error_t status, const char *reason,
+                                   const char *chain);
+
+/* dctx_cancel_watch(), but that `call` does not run at once: false then. */
+DCTX_EXPORT bool dctx_cancel_watch_(dctx_cancel_t *cancel, dctx_cancel_watch_t *watch,
+                                    dctx_cancel_fn call, void *arg);
+
+/* The status of a scope that is cancelled, with the reason and the chain as the detail. */
+DCTX_EXPORT dctx_error_t dctx_cancel_explain_(const dctx_cancel_t *cancel);
 
 /*
  * Closes the scope or attachment behind the token and all that were opened after it and are still
