@@ -6,6 +6,7 @@
 #include <dcontext/internal.h>
 
 #include "actor.h"
+#include "gauge.h"
 #include "message.h"
 #include "pinned.h"
 #include "send.h"
@@ -21,6 +22,7 @@ void dctx_actor_init_(void *slot)
     atomic_init(&self->life, (uint64_t)1 << 32);
     atomic_init(&self->serving, 0);
     atomic_init(&self->pinned, NULL);
+    atomic_init(&self->gauge, NULL);
     atomic_init(&self->urgent, 0);
     atomic_init(&self->nudged, 0);
     self->nudge_node.kind = DCTX_NODE_NUDGE;
@@ -100,7 +102,9 @@ static dctx_error_t make_start(dctx_system_t *system, dctx_runner_t *runner, dct
 static dctx_error_t prepare(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor,
                             const dctx_actor_options_t *options, uint64_t id)
 {
-    dctx_error_t error = make_start(system, runner, actor, options, id);
+    dctx_error_t error = dctx_gauge_prepare_(actor, options);
+    if (error == DCTX_OK)
+        error = make_start(system, runner, actor, options, id);
     if (error != DCTX_OK)
         return error;
     error = set_name(system, actor, options->name, id);
@@ -128,7 +132,7 @@ static dctx_error_t check(dctx_system_t *system, dctx_runner_t *runner,
 {
     if (options->handler == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "an actor needs a handler");
-    if (options->flags & ~(unsigned)DCTX_PINNED)
+    if (options->flags & ~(unsigned)(DCTX_PINNED | DCTX_COUNTED))
         return dctx_fail_(DCTX_ERR_INVALID, "unknown flags %#x for an actor", options->flags);
     uint32_t limit = runner != NULL ? DCTX_PHASE_CLOSING : DCTX_PHASE_STOPPING;
     if (dctx_phase_(system) >= limit)
@@ -163,6 +167,7 @@ dctx_error_t dctx_spawn_(dctx_system_t *system, const dctx_actor_options_t *opti
     actor->internal = internal;
     actor->extra = NULL;
     dctx_message_t *start = actor->start;
+    dctx_gauge_open_(actor, options, (uint32_t)generation);
     if (!internal)
         dctx_count_(system, runner, DCTX_TALLY_SPAWNED);
     /* From the first store on receivers serve it, from the second senders find it. The second is

@@ -172,6 +172,7 @@ Test(alloc, each_allocation_of_a_spawn, .init = set_up, .timeout = 60)
         dctx_actor_options_t options = {.name = "orders",
                                         .handler = reply_big,
                                         .state = &gate,
+                                        .mailbox_limit = 4,
                                         .flags = nth % 2 == 0 ? DCTX_PINNED : 0};
         dctx_ref_t ref = DCTX_REF_NONE;
         arm(nth);

@@ -23,6 +23,7 @@
 
 typedef struct dctx_extra dctx_extra_t;
 typedef struct dctx_pinned dctx_pinned_t;
+typedef struct dctx_gauge dctx_gauge_t;
 
 /* The low half of `life`; the high half is the generation, 31 bits, never 0. */
 #define DCTX_LIFE_ALIVE       ((uint64_t)1) /* takes messages */
@@ -35,7 +36,8 @@ struct dctx_actor {
     _Atomic(uint64_t)
         life; /* spawn sets ALIVE with release; stop adds STOP_POSTED; the receiver ends it */
     dctx_mailbox_in_t in;
-    dctx_system_t *system; /* never changes */
+    dctx_system_t *system;         /* never changes */
+    _Atomic(dctx_gauge_t *) gauge; /* NULL: nobody counts; made by spawn, for good: see gauge.h */
     struct dctx_actor
         *run_next; /* in a run queue; whoever has the right to make the actor run writes it */
 

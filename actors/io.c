@@ -9,6 +9,7 @@
 #include "actor.h"
 #include "ask.h"
 #include "deadletter.h"
+#include "gauge.h"
 #include "message.h"
 #include "outgoing.h"
 #include "system.h"
@@ -311,6 +312,19 @@ static dctx_message_t *make_message(dctx_io_t *io, const char *peer,
     return message;
 }
 
+/* Into the actor's gauge, if it has one. This thread waits for nobody. */
+static dctx_error_t count_in(dctx_actor_t *actor, dctx_message_t *message)
+{
+    dctx_gauge_t *gauge = atomic_load_explicit(&actor->gauge, memory_order_acquire);
+    if (gauge == NULL)
+        return DCTX_OK;
+    dctx_admission_t admission = dctx_gauge_enter_(gauge, message->node.generation);
+    if (admission != DCTX_ADMISSION_IN)
+        return admission == DCTX_ADMISSION_GONE ? DCTX_ERR_NO_ACTOR : DCTX_ERR_FULL;
+    message->node.flags |= DCTX_MESSAGE_COUNTED;
+    return DCTX_OK;
+}
+
 static void take_request(dctx_io_t *io, const char *peer, const dctx_link_message_t *incoming,
                          bool reject)
 {
@@ -330,6 +344,12 @@ static void take_request(dctx_io_t *io, const char *peer, const dctx_link_messag
             return;
         }
         message->node.generation = generation;
+        dctx_error_t error = count_in(actor, message);
+        if (error != DCTX_OK) {
+            dctx_message_release_(system, &io->runner, message);
+            bury(io, peer, incoming, error);
+            return;
+        }
         dctx_tally_own(&io->runner.tallies, DCTX_TALLY_ACCEPTED);
         dctx_post_(system, &io->runner, actor, &message->node);
     }

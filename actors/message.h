@@ -24,6 +24,7 @@ enum dctx_message_flag {
     DCTX_MESSAGE_REASON = 16,   /* `value` is a text: why the ask failed */
     DCTX_MESSAGE_OWN = 32,      /* the cell itself is a block of its own, not the pool's */
     DCTX_MESSAGE_HANDLED = 128, /* a handler has run */
+    DCTX_MESSAGE_COUNTED = 256, /* in its actor's gauge */
     DCTX_MESSAGE_ELSEWHERE =
         64 /* the ask is in the table of the sender's system, which is another */
 };

@@ -7,6 +7,7 @@
 
 #include "ask.h"
 #include "deadletter.h"
+#include "gauge.h"
 #include "message.h"
 #include "outgoing.h"
 #include "system.h"
@@ -100,6 +101,7 @@ typedef struct sending {
     dctx_system_t *home;    /* that has the ask: the asking actor's, else `system` */
     dctx_message_t *record; /* ours until the ask is open; NULL: this is a tell */
     int64_t deadline;       /* by the home's clock */
+    int64_t patience;       /* until then its sender may be kept waiting for room */
     dctx_error_t late;      /* how it ends then */
     uint64_t ask;
 } sending_t;
@@ -192,23 +194,50 @@ static void address(const sending_t *sending, dctx_message_t *message)
     }
 }
 
-/* Accepted, but no further: an interceptor dropped it. */
-static void drop(const sending_t *sending, const char *target, dctx_message_t *message)
+/* Counts a message in. *ret_full: it is to be a dead letter. */
+static dctx_error_t admit(const sending_t *sending, dctx_actor_t *actor, dctx_message_t *message,
+                          bool *ret_full)
+{
+    int64_t left = INT64_MAX;
+    message->node.generation = (uint32_t)(sending->to.id_ >> 32);
+    if (sending->record != NULL)
+        left = sending->patience - dctx_now_(sending->home);
+    dctx_error_t error = dctx_gauge_admit_(actor, sending->to.id_, left, ret_full);
+    if (error == DCTX_OK && !*ret_full)
+        message->node.flags |= DCTX_MESSAGE_COUNTED;
+    return error;
+}
+
+/* The message does not go into the mailbox after all. */
+static void uncount(dctx_actor_t *actor, dctx_message_t *message)
+{
+    if (!(message->node.flags & DCTX_MESSAGE_COUNTED))
+        return;
+    message->node.flags &= (uint16_t)~DCTX_MESSAGE_COUNTED;
+    (void)dctx_gauge_leave_(atomic_load_explicit(&actor->gauge, memory_order_relaxed),
+                            message->node.generation);
+}
+
+/* Accepted, but no further: an interceptor dropped it, or the mailbox is full. */
+static void drop(const sending_t *sending, const char *target, dctx_message_t *message,
+                 dctx_error_t reason)
 {
     dctx_system_t *system = sending->system;
-    dctx_message_die_(system, target, message, DCTX_ERR_REJECTED);
-    dctx_message_finish_(system, sending->runner, message, DCTX_ERR_REJECTED);
+    dctx_message_die_(system, target, message, reason);
+    dctx_message_finish_(system, sending->runner, message, reason);
     dctx_count_(system, sending->runner, DCTX_TALLY_DEAD);
     dctx_system_stirred_(system);
 }
 
-static dctx_error_t send_message(sending_t *sending, dctx_actor_t *actor, dctx_message_t *message)
+/* `full`: it does not go into the mailbox. */
+static dctx_error_t send_message(sending_t *sending, dctx_actor_t *actor, dctx_message_t *message,
+                                 bool full)
 {
     dctx_system_t *system = sending->system;
     char target[DCTX_NAME_MAX + 1] = "";
     bool dropped = false;
     dctx_error_t error = DCTX_OK;
-    if (__builtin_expect(system->pipeline.count > 0, 0)) {
+    if (__builtin_expect(system->pipeline.count > 0 || full, 0)) {
         (void)dctx_ref_format(sending->to, target, sizeof target);
         error = pass_outbound(sending, target, false, message->snapshot, &dropped);
         if (error != DCTX_OK)
@@ -226,14 +255,17 @@ static dctx_error_t send_message(sending_t *sending, dctx_actor_t *actor, dctx_m
         if (close_ask(sending, NULL))
             return error;
         /* The ask has ended meanwhile, and its end is on its way to the asker. */
+        uncount(actor, message);
         dctx_message_release_(system, sending->runner, message);
         return DCTX_OK;
     }
     address(sending, message);
-    if (dropped)
-        drop(sending, target, message);
-    else
+    if (__builtin_expect(dropped || full, 0)) {
+        uncount(actor, message);
+        drop(sending, target, message, dropped ? DCTX_ERR_REJECTED : DCTX_ERR_FULL);
+    } else {
         dctx_post_(system, sending->runner, actor, &message->node);
+    }
     return DCTX_OK;
 }
 
@@ -247,11 +279,18 @@ static dctx_error_t send_local(sending_t *sending)
     dctx_message_t *message = dctx_message_new_(system, sending->runner, DCTX_NODE_MESSAGE);
     if (message == NULL)
         return DCTX_ERR_NOMEM;
-    dctx_error_t error = fill(sending, message);
+    bool full = false;
+    dctx_error_t error = DCTX_OK;
+    if (__builtin_expect(atomic_load_explicit(&actor->gauge, memory_order_relaxed) != NULL, 0))
+        error = admit(sending, actor, message, &full);
     if (error == DCTX_OK)
-        error = send_message(sending, actor, message);
-    if (error != DCTX_OK)
+        error = fill(sending, message);
+    if (error == DCTX_OK)
+        error = send_message(sending, actor, message, full);
+    if (error != DCTX_OK) {
+        uncount(actor, message);
         discard(sending, message);
+    }
     return error;
 }
 
@@ -418,6 +457,7 @@ static dctx_error_t begin_ask(sending_t *sending, dctx_system_t *home, int64_t t
     if (__builtin_add_overflow(dctx_now_(home), timeout, &sending->deadline) ||
         sending->deadline == INT64_MAX)
         sending->deadline = INT64_MAX - 1;
+    sending->patience = sending->deadline;
     sending->late = by_deadline ? DCTX_ERR_DEADLINE : DCTX_ERR_TIMEOUT;
     return DCTX_OK;
 }

@@ -10,6 +10,7 @@
 #include "actor.h"
 #include "aligned.h"
 #include "ask.h"
+#include "gauge.h"
 #include "pinned.h"
 #include "stop.h"
 #include "worker.h"
@@ -309,6 +310,7 @@ static void finish(dctx_system_t *system)
     dctx_io_finish(&system->io);
     dctx_scheduler_finish(&system->scheduler);
     dctx_release_(system->callers);
+    dctx_gauges_finish_(&system->actors);
     dctx_slab_finish(&system->actors);
     dctx_slab_finish(&system->asks);
     dctx_alarms_finish(&system->alarms);

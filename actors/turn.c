@@ -9,6 +9,7 @@
 #include "ask.h"
 #include "deadletter.h"
 #include "extra.h"
+#include "gauge.h"
 #include "pinned.h"
 #include "system.h"
 #include "timer.h"
@@ -75,6 +76,7 @@ static const char *remote_scope(const dctx_actor_t *actor, char buffer[DCTX_NAME
 static void close_life(dctx_system_t *system, dctx_actor_t *actor, dctx_error_t reason)
 {
     actor->death = reason;
+    dctx_gauge_close_(actor);
     atomic_store_explicit(&actor->serving, 0, memory_order_relaxed);
     uint64_t life = atomic_load_explicit(&actor->life, memory_order_relaxed);
     uint64_t closed;
@@ -295,6 +297,13 @@ static inline bool comes_too_late(dctx_runner_t *runner, const dctx_message_t *m
     return policy == DCTX_DEADLINE_ENFORCE;
 }
 
+/* Counts a message out of the gauge. True: it is the oldest of too many. */
+static bool is_pushed_out(dctx_actor_t *actor, const dctx_node_t *node)
+{
+    dctx_gauge_t *gauge = atomic_load_explicit(&actor->gauge, memory_order_relaxed);
+    return dctx_gauge_leave_(gauge, node->generation);
+}
+
 /* Takes one node. False: abandoned; the node and all else is another's. */
 static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
 {
@@ -307,6 +316,8 @@ static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
     }
     switch ((dctx_node_kind_t)node->kind) {
     case DCTX_NODE_MESSAGE:
+        if (__builtin_expect(node->flags & DCTX_MESSAGE_COUNTED, 0) && is_pushed_out(actor, node))
+            return bury(runner, actor, dctx_message_of(node), DCTX_ERR_FULL);
         if (__builtin_expect(!living, 0))
             return bury(runner, actor, dctx_message_of(node), death_of(actor, node));
         if (__builtin_expect(dctx_phase_(runner->system) >= DCTX_PHASE_CLOSING, 0))

@@ -32,8 +32,27 @@ typedef dctx_error_t (*dctx_handler_fn)(dctx_actor_t *self, const dctx_message_t
                                         void *state);
 
 enum {
-    DCTX_PINNED = 1 /* a thread of its own: may block, may own sockets */
+    DCTX_PINNED = 1, /* a thread of its own: may block, may own sockets */
+    DCTX_COUNTED = 2 /* the messages that wait for it are counted; as with a mailbox_limit */
 };
+
+/*
+ * What becomes of a message for an actor whose mailbox is full. Only tells and asks count and are
+ * subject to it; what the system itself has for an actor (starts, stops, replies to its own asks,
+ * timers, notices) never is. From another node, REJECT and BLOCK are as DROP_NEWEST.
+ */
+typedef enum dctx_overflow {
+    DCTX_OVERFLOW_REJECT = 0, /* the send returns DCTX_ERR_FULL */
+    /* The sender waits for room: until overflow_wait_ms are over (DCTX_ERR_FULL) or its context's
+     * deadline has come (DCTX_ERR_DEADLINE). Only threads from outside and pinned actors wait; a
+     * worker's thread, which other actors need, and the actor itself get DCTX_ERR_FULL at once. */
+    DCTX_OVERFLOW_BLOCK = 1,
+    /* The message itself is a dead letter, with DCTX_ERR_FULL; the sender is not told, an asker is. */
+    DCTX_OVERFLOW_DROP_NEWEST = 2,
+    /* The oldest waiting one is, once the actor is done with what it has in hand; when by then as many
+     * again (and 1024 at least) have come, the newest. */
+    DCTX_OVERFLOW_DROP_OLDEST = 3
+} dctx_overflow_t;
 
 /* `handler` is required. */
 typedef struct dctx_actor_options {
@@ -49,6 +68,9 @@ typedef struct dctx_actor_options {
     void (*on_stop)(dctx_actor_t *self, void *state);
     void (*destroy_state)(void *state); /* after everything else; also when on_start refused */
     unsigned flags;
+    size_t mailbox_limit; /* messages that may wait; 0: any number */
+    dctx_overflow_t overflow;
+    int64_t overflow_wait_ms; /* of DCTX_OVERFLOW_BLOCK; 0: 1000 */
 } dctx_actor_options_t;
 
 /*
@@ -104,7 +126,8 @@ DCTX_EXPORT size_t dctx_ref_format(dctx_ref_t ref, char *buffer, size_t size);
  * Ownership: *value is copied; dctx_tell_take() takes over what *value owns (user types) and zeroes
  *   it on success; on an error the caller still owns it.
  * Errors: DCTX_ERR_NO_ACTOR (it has gone), DCTX_ERR_STOPPED, DCTX_ERR_INVALID, DCTX_ERR_NOMEM,
- *   DCTX_ERR_REJECTED (an interceptor), DCTX_ERR_TYPE (a remote one, and the type has no encode);
+ *   DCTX_ERR_REJECTED (an interceptor), DCTX_ERR_FULL and DCTX_ERR_DEADLINE (see dctx_overflow_t),
+ *   DCTX_ERR_TYPE (a remote one, and the type has no encode);
  *   for a remote one DCTX_ERR_CODEC and DCTX_ERR_LIMIT; a node that is away or unknown is no error
  *   here but a dead letter later.
  * Thread-safety: any thread.
