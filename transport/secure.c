@@ -208,6 +208,7 @@ static dctx_error_t attach(zsock_t *socket, const char *endpoint, bool bind, zso
     if (endpoint != NULL)
         result = bind ? zsock_bind(socket, "%s", endpoint) : zsock_connect(socket, "%s", endpoint);
     if (result != -1) {
+        dctx_socket_look_(zsock_resolve(socket));
         *ret_socket = socket;
         return DCTX_OK;
     }

@@ -7,6 +7,8 @@
 
 #include <dcontext/internal.h>
 
+#include "endpoint.h"
+
 /* No socket begins with these bytes: a zsock_t and a zactor_t have tags of their own there, and a
  * libzmq socket a pointer, which this is not. */
 #define PORT_TAG UINT64_C(0xdc7c0de70b5ea7ed)
@@ -14,8 +16,16 @@
 struct dctx_port {
     uint64_t tag;
     void *handle;
+    zsock_t *zsock;        /* whose handle it is; NULL: nobody's */
     dctx_policy_t *policy; /* with a reference */
 };
+
+/*
+ * libzmq tells of a socket's endpoints the last, and no other. So once one was seen that leads off this host
+ * the socket is marked, for good, in an option that has no meaning but on Windows. A table of our own
+ * would not hear of it when a socket is closed and another gets its address.
+ */
+#define OFF_HOST_MARK 94 /* ZMQ_LOOPBACK_FASTPATH */
 
 static int option(void *handle, int name)
 {
@@ -99,7 +109,7 @@ static bool is_on_host(const char *endpoint)
     return is_loopback(destination) || begins(destination, "localhost:");
 }
 
-static bool last_endpoint_on_host(void *handle)
+static bool last_is_on_host(void *handle)
 {
     char endpoint[1024];
     size_t size = sizeof(endpoint);
@@ -109,11 +119,28 @@ static bool last_endpoint_on_host(void *handle)
     return endpoint[0] == '\0' || is_on_host(endpoint);
 }
 
+/* Of all endpoints that it was seen with. Looks at the last one. */
+static bool stays_on_host(void *handle)
+{
+    static const int yes = 1;
+    if (option(handle, OFF_HOST_MARK) == 1)
+        return false;
+    if (last_is_on_host(handle))
+        return true;
+    (void)zmq_setsockopt(handle, OFF_HOST_MARK, &yes, sizeof(yes));
+    return false;
+}
+
+void dctx_socket_look_(void *handle)
+{
+    (void)stays_on_host(handle);
+}
+
 dctx_class_t dctx_socket_leaving_(const dctx_view_t *view)
 {
     if (view->policy->peer != DCTX_CLASS_AUTO)
         return view->policy->peer;
-    if (last_endpoint_on_host(view->handle))
+    if (stays_on_host(view->handle))
         return DCTX_CLASS_HOST;
     if (option(view->handle, ZMQ_MECHANISM) != ZMQ_CURVE)
         return DCTX_CLASS_STRANGER;
@@ -134,7 +161,7 @@ static bool came_from_host(void *handle, const char *address)
         char endpoint[1024];
         size_t size = sizeof(endpoint);
         return zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, endpoint, &size) == 0 &&
-               begins(endpoint, "inproc://");
+               begins(endpoint, "inproc://") && option(handle, OFF_HOST_MARK) != 1;
     }
     return begins(address, "localhost:") || is_loopback(address);
 }
@@ -171,6 +198,49 @@ void dctx_socket_origin_(const dctx_view_t *view, dctx_property_fn property, voi
         ret_origin->peer = DCTX_CLASS_STRANGER;
 }
 
+/* ---- endpoints ------------------------------------------------------------------------------- */
+
+/* Whose endpoint zsock_endpoint() is to tell; NULL: it is none. */
+static zsock_t *zsock_of(void *socket)
+{
+    const dctx_port_t *port = socket;
+    if (port->tag == PORT_TAG)
+        return port->zsock;
+    return zsock_is(socket) ? socket : NULL;
+}
+
+/* Looks at the endpoint before this one too: it is about to be forgotten. */
+static dctx_error_t attach(void *socket, const char *endpoint, bool bind)
+{
+    dctx_view_t view = {NULL, NULL};
+    dctx_error_t error = dctx_socket_view_(socket, &view);
+    if (error != DCTX_OK)
+        return error;
+    if (endpoint == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "no endpoint");
+    zsock_t *zsock = zsock_of(socket);
+    dctx_socket_look_(view.handle);
+    int done;
+    if (zsock != NULL)
+        done = bind ? zsock_bind(zsock, "%s", endpoint) : zsock_connect(zsock, "%s", endpoint);
+    else
+        done = bind ? zmq_bind(view.handle, endpoint) : zmq_connect(view.handle, endpoint);
+    if (done == -1)
+        return dctx_endpoint_fail_(bind ? "listen on" : "connect to", endpoint, errno);
+    dctx_socket_look_(view.handle);
+    return DCTX_OK;
+}
+
+dctx_error_t dctx_socket_bind(void *socket, const char *endpoint)
+{
+    return attach(socket, endpoint, true);
+}
+
+dctx_error_t dctx_socket_connect(void *socket, const char *endpoint)
+{
+    return attach(socket, endpoint, false);
+}
+
 /* ---- ports ----------------------------------------------------------------------------------- */
 
 dctx_error_t dctx_port_new(void *socket, dctx_policy_t *policy, dctx_port_t **ret_port)
@@ -184,8 +254,9 @@ dctx_error_t dctx_port_new(void *socket, dctx_policy_t *policy, dctx_port_t **re
     dctx_port_t *port = dctx_alloc_(sizeof(*port));
     if (port == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a port");
-    *port = (dctx_port_t){PORT_TAG, view.handle, dctx_policy_or_default_(policy)};
+    *port = (dctx_port_t){PORT_TAG, view.handle, zsock_of(socket), dctx_policy_or_default_(policy)};
     (void)dctx_policy_ref(port->policy);
+    dctx_socket_look_(view.handle);
     *ret_port = port;
     return DCTX_OK;
 }

@@ -22,7 +22,10 @@ typedef struct dctx_view {
 /* Of a socket that stamps may travel on. DCTX_ERR_INVALID. */
 dctx_error_t dctx_socket_view_(void *socket, dctx_view_t *ret_view);
 
-/* What its peers are taken for when a message leaves. */
+/* Remembers the endpoint that the socket has last. For who is about to give it another. */
+void dctx_socket_look_(void *handle);
+
+/* What its peers are taken for when a message leaves. Looks. */
 dctx_class_t dctx_socket_leaving_(const dctx_view_t *view);
 
 /* DCTX_ERR_AGAIN and others for an errno of libzmq's. `what` as in "cannot send". */

@@ -11,8 +11,10 @@
  * | DCTX_CLASS_STRANGER | everybody else |
  *
  * A received message's class is that of the connection it came over. A message that is sent has that of
- * the endpoint the socket was last bound or connected to; a socket with endpoints of several kinds, and
- * one behind a proxy, whose peers are not those it sees, needs a policy that names the class.
+ * the least trusted endpoint that its socket was seen with, since nobody knows which it will take. libzmq
+ * tells the last one only: it is looked at when context is sent or a port made. Give a socket that has
+ * several its endpoints with dctx_socket_bind() and dctx_socket_connect(), so that none is missed. One
+ * behind a proxy, whose peers are not those it sees, needs a policy that names the class.
  *
  * A key goes as far as its reach: `any` to all three, `domain` to host and domain, `host` to the host.
  * It enters by the same rule. By default entries passing through and the chain are exchanged with host
@@ -177,6 +179,20 @@ typedef struct dctx_port dctx_port_t;
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_port_new(void *socket, dctx_policy_t *policy,
                                                        dctx_port_t **ret_port);
 DCTX_EXPORT void dctx_port_destroy(dctx_port_t **port_p);
+
+/*
+ * Bind or connect a socket, or a port's, and note what kind of endpoint that is. What zsock_bind() and zsock_connect()
+ * do, or for a libzmq handle zmq_bind() and zmq_connect(); mixing them is fine as long as each
+ * endpoint but the last was given by these.
+ *
+ * Ownership: the socket stays the caller's.
+ * Errors: DCTX_ERR_INVALID (not a socket, or a STREAM socket; an endpoint that is none), DCTX_ERR_IO
+ *   (in use, no permission: libzmq's words in the detail).
+ * Thread-safety: the socket's thread. Limits and units: any number of endpoints; an endpoint that was
+ *   given up still counts.
+ */
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_socket_bind(void *socket, const char *endpoint);
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_socket_connect(void *socket, const char *endpoint);
 
 /* What a message sent now would have its peers taken for. DCTX_CLASS_AUTO: not a socket. */
 DCTX_EXPORT dctx_class_t dctx_socket_class(void *socket);
