@@ -8,6 +8,7 @@
 #include <dcontext/internal.h>
 
 #include "endpoint.h"
+#include "session.h"
 
 /* No socket begins with these bytes: a zsock_t and a zactor_t have tags of their own there, and a
  * libzmq socket a pointer, which this is not. */
@@ -157,12 +158,8 @@ static const char *text_of(dctx_property_fn property, void *frame, const char *n
 /* No address: nothing but inproc, or a connection that broke before libzmq asked for it. */
 static bool came_from_host(void *handle, const char *address)
 {
-    if (address[0] == '\0') {
-        char endpoint[1024];
-        size_t size = sizeof(endpoint);
-        return zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, endpoint, &size) == 0 &&
-               begins(endpoint, "inproc://") && option(handle, OFF_HOST_MARK) != 1;
-    }
+    if (address[0] == '\0')
+        return stays_on_host(handle);
     return begins(address, "localhost:") || is_loopback(address);
 }
 
@@ -196,6 +193,36 @@ void dctx_socket_origin_(const dctx_view_t *view, dctx_property_fn property, voi
         ret_origin->peer = DCTX_CLASS_DOMAIN;
     else
         ret_origin->peer = DCTX_CLASS_STRANGER;
+}
+
+static bool is_known(const dctx_origin_t *origin)
+{
+    return origin->mechanism != DCTX_MECHANISM_NULL && origin->address[0] != '\0';
+}
+
+#define METADATA_MAX 32
+
+void dctx_origin_note_(const dctx_origin_t *origin, zcert_t *cert, dctx_snapshot_t **snapshot_p)
+{
+    bool has_key = origin->vouched && origin->mechanism == DCTX_MECHANISM_CURVE;
+    dctx_session_pair_t pairs[METADATA_MAX];
+    size_t count = 0;
+    zlist_t *names = cert != NULL ? zcert_meta_keys(cert) : NULL;
+    const char *name = names != NULL ? zlist_first(names) : NULL;
+    for (; name != NULL && count < METADATA_MAX; name = zlist_next(names))
+        pairs[count++] = (dctx_session_pair_t){name, zcert_meta(cert, name)};
+    const dctx_session_t session = {.mechanism = origin->mechanism,
+                                    .public_key = has_key ? origin->user_id : "",
+                                    .user_id = origin->user_id,
+                                    .metadata = pairs,
+                                    .count = count};
+    dctx_snapshot_t *more;
+    if (dctx_session_set_(*snapshot_p, origin->address[0] != '\0' ? origin->address : NULL,
+                          is_known(origin) ? &session : NULL, &more) == DCTX_OK) {
+        dctx_snapshot_unref(snapshot_p);
+        *snapshot_p = more;
+    }
+    zlist_destroy(&names);
 }
 
 /* ---- endpoints ------------------------------------------------------------------------------- */
