@@ -46,6 +46,7 @@ dctx_error_t dctx_io_init(dctx_io_t *io, dctx_system_t *system)
     *io = (dctx_io_t){.event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
     if (io->event < 0)
         return dctx_fail_(DCTX_ERR_IO, "no eventfd: %s", strerror(errno));
+    dctx_watch_init(&io->watch, &system->options);
     io->item_capacity = 4;
     io->items = dctx_calloc_(io->item_capacity, sizeof *io->items);
     if (io->items == NULL) {
@@ -594,12 +595,20 @@ static long sooner(long a, long b)
     return a < 0 ? b : b < 0 || a < b ? a : b;
 }
 
-static void wait_for_work(dctx_io_t *io, bool more, int64_t due)
+/* Looks for handlers that do not return. */
+static long watch(dctx_io_t *io)
 {
-    long timeout = -1;
+    begin(io);
+    long timeout = dctx_watch_look_(&io->watch, &io->runner);
+    end(io);
+    return timeout;
+}
+
+static void wait_for_work(dctx_io_t *io, bool more, int64_t due, long timeout)
+{
     if (due != INT64_MAX) {
         int64_t left = (due - dctx_now_(system_of(io)) + NS_PER_MS - 1) / NS_PER_MS;
-        timeout = left <= 0 ? 0 : left > 1000000 ? 1000000 : (long)left;
+        timeout = sooner(timeout, left <= 0 ? 0 : left > 1000000 ? 1000000 : (long)left);
     }
     if (io->link != NULL)
         timeout = sooner(timeout, dctx_link_timeout_ms(io->link));
@@ -629,8 +638,9 @@ void dctx_io_run(zsock_t *pipe, void *arg)
         dctx_system_stirred_(system_of(io));
         if (quit && !more)
             break;
+        long timeout = watch(io);
         if (!io->abandoned)
-            wait_for_work(io, more, due);
+            wait_for_work(io, more, due, timeout);
     }
     dctx_link_destroy(&io->link);
     if (io->abandoned)

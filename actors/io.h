@@ -17,6 +17,7 @@
 #include "mailbox.h"
 #include "peers.h"
 #include "runner.h"
+#include "watch.h"
 
 /* A message for another node. */
 typedef struct dctx_outgoing {
@@ -41,6 +42,7 @@ typedef enum dctx_command_kind {
 
 typedef struct dctx_io {
     dctx_runner_t runner;
+    dctx_watch_t watch;
     zactor_t *thread;
     dctx_mailbox_in_t in;
     dctx_mailbox_out_t out; /* its thread's */

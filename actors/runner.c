@@ -63,7 +63,7 @@ void dctx_runner_begin(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_
 
 bool dctx_runner_end(dctx_runner_t *runner)
 {
-    /* The store must be out before the load of the phase. Either the kernel's barrier sees to that, on
+    /* The store must be out before the load of `attention`. Either the kernel's barrier sees to that, on
      * the rare occasion, or the store does, each time. */
     if (kernel_barrier) {
         atomic_store_explicit(&runner->busy, NULL, memory_order_relaxed);
@@ -77,12 +77,23 @@ bool dctx_runner_end(dctx_runner_t *runner)
 
 bool dctx_runner_is_given_up(dctx_runner_t *runner)
 {
-    if (__builtin_expect(dctx_phase_(runner->system) == DCTX_PHASE_RUNNING, 1))
+    if (__builtin_expect(atomic_load(&runner->system->attention) == 0, 1))
         return false;
     pthread_mutex_lock(&runner->lock);
     bool abandoned = runner->abandoned;
     pthread_mutex_unlock(&runner->lock);
     return abandoned;
+}
+
+void dctx_runner_forget_type_(dctx_runner_t *runner)
+{
+    if (kernel_barrier) {
+        atomic_store_explicit(&runner->remote_type, NULL, memory_order_relaxed);
+        atomic_signal_fence(memory_order_seq_cst);
+    } else {
+        atomic_store(&runner->remote_type, NULL);
+    }
+    (void)dctx_runner_is_given_up(runner); /* waits for who has read it meanwhile */
 }
 
 void dctx_runner_park(void)

@@ -34,6 +34,7 @@ typedef struct dctx_runner {
     _Atomic(dctx_actor_t *) busy;             /* whose user code it is in; NULL: in none */
     _Atomic(const dctx_snapshot_t *) context; /* the message's; NULL: the empty one */
     _Atomic(const dctx_type_t *) type;        /* of the message's value; NULL: none, or encoded */
+    _Atomic(const char *) remote_type;        /* of what came encoded; as long as it is there */
     _Atomic(const char *) prefix;             /* "actor:" or "remote:"; NULL: no scope of its own */
     _Atomic(uint64_t) sequence;               /* goes up by one with each begin */
     _Atomic(dctx_actor_t *) turn;             /* whose turn it was last */
@@ -71,9 +72,9 @@ void dctx_runner_finish(dctx_runner_t *runner);
  * Around user code. What was given to begin must stay alive until end returned true. False: the system
  * has been stopped and has given this thread up; it must leave at once and touch nothing of the system.
  *
- * The one who stops the system sets its phase, has all threads pass a barrier, takes `lock` and reads
- * `busy`. If that is not NULL, the thread's end is yet to come, will see the phase, and wait for `lock`. So what
- * `busy` and the others point to stays alive meanwhile, and a running system pays nothing for it.
+ * The one who stops the system, or watches it, raises its `attention`, has all threads pass a barrier, takes
+ * `lock` and reads `busy`. If that is not NULL, the thread's end is yet to come, will see the attention, and wait for
+ * `lock`. So what `busy` and the others point to stays alive meanwhile, and a running system pays nothing for it.
  */
 void dctx_runner_begin(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
                        const dctx_snapshot_t *context, const char *prefix);
@@ -82,6 +83,9 @@ bool dctx_runner_end(dctx_runner_t *runner);
 /* Between two pieces of user code in one begin and end: true if the thread was given up in the first. Then
  * only its own memory and that of the system, which stays, may be touched before end. */
 bool dctx_runner_is_given_up(dctx_runner_t *runner);
+
+/* What `remote_type` points to is going to be freed. */
+void dctx_runner_forget_type_(dctx_runner_t *runner);
 
 /* Where a thread ends that was given up. It does not return: CZMQ may be gone already, and with it what
  * called us. */

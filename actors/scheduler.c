@@ -1,6 +1,7 @@
 #include "scheduler.h"
 
 #include "aligned.h"
+#include "system.h"
 
 enum {
     LOOK_EVERY = 61,   /* turns between two looks at the stack from outside */
@@ -289,7 +290,7 @@ static uint64_t own_bit(const dctx_worker_t *worker)
     return (uint64_t)1 << worker->index;
 }
 
-static uint64_t all_bits(const dctx_scheduler_t *scheduler)
+uint64_t dctx_scheduler_all_bits_(const dctx_scheduler_t *scheduler)
 {
     return scheduler->worker_count == 64 ? UINT64_MAX
                                          : ((uint64_t)1 << scheduler->worker_count) - 1;
@@ -355,7 +356,7 @@ static dctx_actor_t *sleep_well(dctx_scheduler_t *scheduler, dctx_worker_t *work
     dctx_actor_t *actor = find(scheduler, worker);
     while (actor == NULL && !atomic_load(&scheduler->quit)) {
         int none = 0;
-        bool busy = atomic_load(&scheduler->sleepers) != all_bits(scheduler);
+        bool busy = atomic_load(&scheduler->sleepers) != dctx_scheduler_all_bits_(scheduler);
         if (busy && atomic_compare_exchange_strong(&scheduler->watching, &none, 1)) {
             actor = sleep_watching(scheduler, worker);
             if (actor != NULL || atomic_load(&worker->wake) != 0)
@@ -373,6 +374,7 @@ static dctx_actor_t *sleep_well(dctx_scheduler_t *scheduler, dctx_worker_t *work
         break;
     }
     *ret_looking = wake_up(scheduler, worker);
+    dctx_watch_arm_(worker->runner.system);
     return actor;
 }
 

@@ -89,6 +89,9 @@ dctx_actor_t *dctx_scheduler_next_(dctx_scheduler_t *scheduler, dctx_worker_t *w
 /* Puts an actor that has more to do behind the others. For the worker. */
 void dctx_scheduler_again_(dctx_scheduler_t *scheduler, dctx_worker_t *worker, dctx_actor_t *actor);
 
+/* What `sleepers` is when all are asleep. */
+uint64_t dctx_scheduler_all_bits_(const dctx_scheduler_t *scheduler);
+
 /* Tells all workers to leave. */
 void dctx_scheduler_quit_(dctx_scheduler_t *scheduler);
 

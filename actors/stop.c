@@ -33,7 +33,8 @@ static int64_t at_least_grace(int64_t deadline)
 
 static void enter_phase(dctx_system_t *system, uint32_t phase)
 {
-    atomic_store(&system->phase, phase);
+    if (atomic_exchange(&system->phase, phase) == DCTX_PHASE_RUNNING)
+        (void)atomic_fetch_add(&system->attention, 1);
     dctx_runner_barrier();
 }
 

@@ -157,6 +157,7 @@ void dctx_system_counters_read(const dctx_system_t *self, dctx_system_counters_t
     c.remote_received = dctx_system_sum_(system, DCTX_TALLY_REMOTE_RECEIVED);
     c.remote_lost = dctx_system_sum_(system, DCTX_TALLY_REMOTE_LOST);
     c.context_errors = dctx_system_sum_(system, DCTX_TALLY_CONTEXT_ERRORS);
+    c.blocked = dctx_system_sum_(system, DCTX_TALLY_BLOCKED);
     c.scope_leaks = dctx_system_sum_(system, DCTX_TALLY_LEAKS);
     uint64_t gone = dctx_system_sum_(system, DCTX_TALLY_GONE);
     uint64_t spawned = dctx_system_sum_(system, DCTX_TALLY_SPAWNED);

@@ -45,6 +45,8 @@ struct dctx_system {
     _Alignas(64) _Atomic(uint32_t) phase; /* enum dctx_phase; dctx_system_stop() writes it */
     _Atomic(bool)
         hurry; /* once closing: actors stop at once, not after what lies before their stop */
+    _Atomic(uint32_t)
+        attention;      /* how many want callbacks not to end behind their back: see runner.h */
     dctx_futex_t quiet; /* goes up when something may have come to rest, once stopping has begun */
 
     dctx_slab_t actors;   /* dctx_actor_t */

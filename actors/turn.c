@@ -164,9 +164,11 @@ static void call_through_pipeline(dctx_runner_t *runner, dctx_actor_t *actor,
 
 /* Destroys a message's value, which is user code. A remote ask without an answer keeps its parcel, which says
  * whom to answer; the I/O actor clears it. */
-static void clear(dctx_message_t *message)
+static void clear(dctx_runner_t *runner, dctx_message_t *message)
 {
     unsigned flags = message->node.flags;
+    if (flags & DCTX_MESSAGE_REMOTE)
+        dctx_runner_forget_type_(runner);
     bool kept = (flags & DCTX_MESSAGE_REMOTE) && (flags & DCTX_MESSAGE_ASK) &&
                 !(flags & DCTX_MESSAGE_ANSWERED);
     if (!kept)
@@ -180,6 +182,8 @@ static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *m
     char buffer[DCTX_NAME_MAX + 16];
     const char *name = remote ? remote_scope(actor, buffer) : actor->scope;
     dctx_scope_t scope;
+    if (remote)
+        atomic_store_explicit(&runner->remote_type, message->parcel->type, memory_order_relaxed);
     dctx_runner_begin(runner, actor, message, message->snapshot, remote ? "remote:" : "actor:");
     dctx_error_t error = enter(runner, message->snapshot, name, &scope);
     if (__builtin_expect(error != DCTX_OK, 0)) {
@@ -193,7 +197,7 @@ static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *m
         leave(runner, actor, &scope);
     }
     message->node.outcome = (uint8_t)error;
-    clear(message);
+    clear(runner, message);
     return dctx_runner_end(runner);
 }
 
@@ -205,7 +209,7 @@ static bool bury(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *mes
     dctx_runner_begin(runner, &runner->system->self, message, message->snapshot, NULL);
     dctx_message_die_(runner->system, target, message, reason);
     message->node.outcome = (uint8_t)reason;
-    clear(message);
+    clear(runner, message);
     return dctx_runner_end(runner);
 }
 

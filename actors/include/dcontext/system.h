@@ -45,6 +45,14 @@ typedef struct dctx_dead_letter {
     bool ask;                        /* its asker gets the reason */
 } dctx_dead_letter_t;
 
+/* A callback that keeps a worker for long. Borrowed during the call. */
+typedef struct dctx_blocked {
+    const char *actor; /* "(system)": a callback of the system's options */
+    const char *type;  /* type name of the message; "" where there is none */
+    const char *chain; /* scope chain, the actor's own scope last */
+    int64_t ms;        /* for how long, as far as we know */
+} dctx_blocked_t;
+
 typedef enum dctx_node_event {
     DCTX_NODE_UP = 1,
     DCTX_NODE_DOWN = 2,   /* asks in flight to it fail with DCTX_ERR_UNREACHABLE */
@@ -129,6 +137,11 @@ typedef struct dctx_system_options {
     void (*on_node)(const char *node, dctx_node_event_t event, const char *reason, void *arg);
     void *arg; /* for the two callbacks, which run on any thread of the system */
     dctx_deadline_policy_t deadline_policy;
+    /* A callback that keeps a worker for longer than this many milliseconds is logged, counted and
+     * told to on_blocked, once; 0: 1000; less: nobody looks. */
+    int64_t handler_warn_ms;
+    /* runs on the I/O actor's thread, while the callback goes on */
+    void (*on_blocked)(const dctx_blocked_t *blocked, void *arg);
 } dctx_system_options_t;
 
 /*
@@ -243,6 +256,7 @@ typedef struct dctx_system_counters {
     uint64_t expired;
     uint64_t timers_run;    /* runs of timers */
     uint64_t timers_missed; /* periods of timers that had no run of their own */
+    uint64_t blocked;       /* callbacks that kept a worker for longer than handler_warn_ms */
 } dctx_system_counters_t;
 DCTX_EXPORT void dctx_system_counters_read(const dctx_system_t *system,
                                            dctx_system_counters_t *ret_counters);
