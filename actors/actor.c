@@ -108,7 +108,7 @@ static dctx_error_t prepare(dctx_system_t *system, dctx_runner_t *runner, dctx_a
     if (error != DCTX_OK)
         return error;
     error = set_name(system, actor, options->name, id);
-    if (error == DCTX_OK && (options->flags & DCTX_PINNED)) {
+    if (error == DCTX_OK && (options->flags & DCTX_PINNED) && system->stage.world == NULL) {
         dctx_pinned_t *pinned = NULL;
         error = dctx_pinned_new_(system, actor, &pinned);
         if (error == DCTX_OK)
@@ -164,6 +164,7 @@ dctx_error_t dctx_spawn_(dctx_system_t *system, const dctx_actor_options_t *opti
     actor->on_stop = options->on_stop;
     actor->destroy_state = options->destroy_state;
     actor->stopping = false;
+    actor->may_block = (options->flags & DCTX_PINNED) != 0;
     actor->internal = internal;
     actor->extra = NULL;
     dctx_message_t *start = actor->start;

@@ -217,7 +217,7 @@ int64_t dctx_asks_expire_(dctx_system_t *system, dctx_runner_t *runner)
         if (record != NULL)
             fail(system, runner, record, record->u.done.status, NULL);
     }
-    if (earliest != INT64_MAX && earliest < now + EXPIRE_GRAIN_NS)
+    if (earliest != INT64_MAX && earliest < now + EXPIRE_GRAIN_NS && system->stage.world == NULL)
         earliest = now + EXPIRE_GRAIN_NS;
     due = atomic_load(&system->due);
     while (earliest < due && !atomic_compare_exchange_weak(&system->due, &due, earliest)) {

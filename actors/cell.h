@@ -45,6 +45,7 @@ struct dctx_actor {
     _Atomic(uint32_t)
         serving; /* the living actor's generation, else 0; release by spawn, acquire by receivers */
     bool stopping;      /* dctx_self_stop() was called */
+    bool may_block;     /* it was spawned DCTX_PINNED */
     bool internal;      /* one of the system's own: not counted */
     dctx_error_t death; /* of a DEAD one: what becomes of its messages */
     dctx_handler_fn handler;

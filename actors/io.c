@@ -113,6 +113,8 @@ dctx_error_t dctx_io_command_(dctx_io_t *io, dctx_command_kind_t kind, const cha
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a command");
     atomic_store(&command->holders, 2);
     dctx_io_post_(io, &command->node);
+    if (system->stage.world != NULL)
+        dctx_world_settle_(system->stage.world);
     for (int ms = 0; ms < COMMAND_WAIT_MS && atomic_load(&command->done) == 0; ms += 100)
         dctx_futex_wait(&command->done, 0, (int64_t)100 * NS_PER_MS);
     dctx_error_t error = DCTX_ERR_TIMEOUT;
@@ -475,6 +477,8 @@ static dctx_error_t need_link(dctx_io_t *io)
     dctx_system_t *system = system_of(io);
     if (io->link != NULL)
         return DCTX_OK;
+    if (system->stage.world != NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "a system in a test world has no sockets");
     dctx_link_options_t options = {.node = system->name,
                                    .registry = system->registry,
                                    .heartbeat_ms = system->options.heartbeat_ms,
@@ -621,6 +625,19 @@ static void wait_for_work(dctx_io_t *io, bool more, int64_t due, long timeout)
     }
 }
 
+bool dctx_io_round_(dctx_io_t *io, int64_t *ret_due)
+{
+    bool more = drain(io);
+    int64_t due = dctx_asks_expire_(system_of(io), &io->runner);
+    int64_t rings = dctx_alarms_ring_(system_of(io), &io->runner);
+    io->abandoned = io->abandoned || dctx_runner_is_given_up(&io->runner);
+    if (io->link != NULL && dctx_link_process(io->link, 0))
+        more = true;
+    dctx_system_stirred_(system_of(io));
+    *ret_due = rings < due ? rings : due;
+    return more;
+}
+
 void dctx_io_run(zsock_t *pipe, void *arg)
 {
     dctx_io_t *io = arg;
@@ -628,14 +645,8 @@ void dctx_io_run(zsock_t *pipe, void *arg)
     zsock_signal(pipe, 0);
     while (!io->abandoned) {
         bool quit = atomic_load(&io->quit);
-        bool more = drain(io);
-        int64_t due = dctx_asks_expire_(system_of(io), &io->runner);
-        int64_t rings = dctx_alarms_ring_(system_of(io), &io->runner);
-        due = rings < due ? rings : due;
-        io->abandoned = io->abandoned || dctx_runner_is_given_up(&io->runner);
-        if (io->link != NULL && dctx_link_process(io->link, 0))
-            more = true;
-        dctx_system_stirred_(system_of(io));
+        int64_t due = INT64_MAX;
+        bool more = dctx_io_round_(io, &due);
         if (quit && !more)
             break;
         long timeout = watch(io);

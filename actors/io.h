@@ -67,6 +67,10 @@ void dctx_io_finish(dctx_io_t *io); /* once the thread has left, or was never st
 /* The thread's function, a zactor_fn; the argument is the dctx_io_t. */
 void dctx_io_run(zsock_t *pipe, void *io);
 
+/* One round of that function's: what is in the mailbox, what is due. True if there may be more. *ret_due: when to
+ * come back. */
+bool dctx_io_round_(dctx_io_t *io, int64_t *ret_due);
+
 /* Wakes it, to look at what is due. Any thread. */
 void dctx_io_wake_(dctx_io_t *io);
 

@@ -96,6 +96,13 @@ void dctx_runner_forget_type_(dctx_runner_t *runner)
     (void)dctx_runner_is_given_up(runner); /* waits for who has read it meanwhile */
 }
 
+bool dctx_runner_may_wait_(const dctx_runner_t *runner)
+{
+    bool world = runner->kind == DCTX_RUNNER_WORLD;
+    return runner->kind == DCTX_RUNNER_PINNED ||
+           (world && runner->actor != NULL && runner->actor->may_block);
+}
+
 void dctx_runner_park(void)
 {
     for (;;)

@@ -19,7 +19,8 @@
 typedef enum dctx_runner_kind {
     DCTX_RUNNER_WORKER = 1,
     DCTX_RUNNER_PINNED,
-    DCTX_RUNNER_IO
+    DCTX_RUNNER_IO,
+    DCTX_RUNNER_WORLD /* whoever drives a test world, in the place of a worker */
 } dctx_runner_kind_t;
 
 typedef struct dctx_runner {
@@ -28,6 +29,7 @@ typedef struct dctx_runner {
     dctx_runner_kind_t kind;
     dctx_actor_t *actor; /* in whose turn the thread is; the thread itself reads and writes it */
     dctx_pool_cache_t cells;
+    bool nested; /* in a test world: it was entered from within a context, which stays below */
 
     /* What the thread is busy with: written by the thread, read by the one that stops the system under
      * `lock`. See dctx_runner_begin() and end(). */
@@ -90,6 +92,9 @@ void dctx_runner_forget_type_(dctx_runner_t *runner);
 /* Where a thread ends that was given up. It does not return: CZMQ may be gone already, and with it what
  * called us. */
 void dctx_runner_park(void) __attribute__((noreturn));
+
+/* True if the callback that the thread is in may wait for others: a pinned actor's. */
+bool dctx_runner_may_wait_(const dctx_runner_t *runner);
 
 /* To be called when a turn begins. */
 void dctx_runner_turn(dctx_runner_t *runner, dctx_actor_t *actor);

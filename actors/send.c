@@ -527,10 +527,19 @@ dctx_error_t dctx_ask_call(dctx_ref_t to, const dctx_type_t *type, const void *v
     return ask(&sending, record);
 }
 
+static bool is_done(void *arg)
+{
+    dctx_waiter_t *waiter = arg;
+    return atomic_load(&waiter->done) != 0;
+}
+
 /* Waits for the end of the ask until its time is up, by the system's clock, and then ends it itself. */
 static dctx_error_t wait_end(sending_t *sending, dctx_waiter_t *waiter, int64_t deadline,
                              const dctx_peer_t *peer)
 {
+    dctx_test_world_t *world = sending->home->stage.world;
+    if (world != NULL)
+        (void)dctx_world_wait_(world, is_done, waiter, deadline);
     while (atomic_load_explicit(&waiter->done, memory_order_acquire) == 0) {
         int64_t left = deadline - dctx_now_(sending->home);
         if (left > 0) {
@@ -554,7 +563,7 @@ dctx_error_t dctx_ask_wait(dctx_ref_t to, const dctx_type_t *type, const void *v
     if (ret_reply == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "there is no place for the reply");
     *ret_reply = NULL;
-    if (here != NULL && here->kind != DCTX_RUNNER_PINNED)
+    if (here != NULL && !dctx_runner_may_wait_(here))
         return dctx_fail_(DCTX_ERR_INVALID, "a worker must not wait: use dctx_ask()");
     dctx_error_t error = begin(&sending, to, type, value);
     if (error == DCTX_OK)

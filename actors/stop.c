@@ -40,6 +40,10 @@ static void enter_phase(dctx_system_t *system, uint32_t phase)
 
 static bool wait_quiet(dctx_system_t *system, int64_t deadline)
 {
+    if (system->stage.world != NULL) {
+        dctx_world_settle_(system->stage.world);
+        return dctx_system_is_quiet_(system);
+    }
     for (;;) {
         uint32_t seen = atomic_load(&system->quiet);
         if (dctx_system_is_quiet_(system))

@@ -184,12 +184,29 @@ static int64_t monotonic(void *arg)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static uint64_t random_number(void)
+static uint64_t seed_number(void)
 {
     uint64_t number = 0;
     if (getrandom(&number, sizeof number, GRND_NONBLOCK) != (ssize_t)sizeof number)
         number = (uint64_t)monotonic(NULL);
     return number;
+}
+
+uint64_t dctx_system_random_(dctx_system_t *system)
+{
+    static _Thread_local dctx_random_t random;
+    static _Thread_local bool seeded;
+    if (system->stage.world != NULL)
+        return dctx_world_random_(system->stage.world);
+    if (!seeded)
+        dctx_random_seed(&random, seed_number());
+    seeded = true;
+    return dctx_random_next(&random);
+}
+
+static int64_t world_clock(void *arg)
+{
+    return dctx_world_now_(arg);
 }
 
 static unsigned core_count(void)
@@ -214,6 +231,8 @@ static dctx_error_t check(const dctx_system_options_t *options, const dctx_regis
                           DCTX_WORKERS_MAX);
     if (options->heartbeat_ms < 0 || options->dead_after_ms < 0)
         return dctx_fail_(DCTX_ERR_INVALID, "a heartbeat is not negative");
+    if (options->world != NULL && options->clock != NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "a test world has the clock: leave out the other");
     if (options->context_policy != DCTX_ON_ERROR_CONTINUE &&
         options->context_policy != DCTX_ON_ERROR_REJECT)
         return dctx_fail_(DCTX_ERR_INVALID, "no such context_policy");
@@ -233,15 +252,19 @@ static void take_options(dctx_system_t *system, const dctx_system_options_t *opt
     system->options.name = system->name;
     if (system->options.message_limit == 0)
         system->options.message_limit = MESSAGE_LIMIT;
+    if (options->world != NULL)
+        dctx_world_enter_(options->world, system);
     if (options->name != NULL)
         strcpy(system->name, options->name);
     else
         snprintf(system->name, sizeof system->name, "node-%016llx",
-                 (unsigned long long)random_number());
+                 (unsigned long long)dctx_system_random_(system));
     system->registry = registry;
     system->global = registry == dctx_registry_global();
-    system->own_clock = options->clock == NULL;
+    system->own_clock = options->clock == NULL && options->world == NULL;
     system->clock = options->clock != NULL ? *options->clock : own_clock;
+    if (options->world != NULL)
+        system->clock = (dctx_clock_t){.now_ns = world_clock, .arg = options->world};
     system->options.clock = NULL;
     system->self.scope = "actor:(system)";
     system->self.system = system;
@@ -308,6 +331,7 @@ static void init(dctx_system_t *system)
 
 static void finish(dctx_system_t *system)
 {
+    dctx_world_leave_(system);
     dctx_io_finish(&system->io);
     dctx_scheduler_finish(&system->scheduler);
     dctx_release_(system->callers);
@@ -329,7 +353,9 @@ static void finish(dctx_system_t *system)
 
 static dctx_error_t build(dctx_system_t *system, const dctx_system_options_t *options)
 {
+    bool threads = system->stage.world == NULL;
     unsigned workers = options->workers != 0 ? options->workers : core_count();
+    workers = threads ? workers : 1;
     unsigned quantum = options->quantum != 0 ? options->quantum : QUANTUM;
     dctx_error_t error = dctx_snapshot_empty(system->registry, &system->empty);
     if (error == DCTX_OK)
@@ -337,13 +363,15 @@ static dctx_error_t build(dctx_system_t *system, const dctx_system_options_t *op
                                    options->interceptor_count);
     if (error == DCTX_OK)
         error = dctx_scheduler_init(&system->scheduler, system, workers, quantum);
-    if (error == DCTX_OK)
+    if (error == DCTX_OK && !threads)
+        system->scheduler.workers[0].runner.kind = DCTX_RUNNER_WORLD;
+    if (error == DCTX_OK && threads)
         error = dctx_zmq_start_();
     if (error == DCTX_OK)
         error = dctx_io_init(&system->io, system);
     if (error == DCTX_OK)
         error = spawn_callers(system);
-    if (error == DCTX_OK)
+    if (error == DCTX_OK && threads)
         error = start_threads(system);
     system->started = error == DCTX_OK;
     return error;
@@ -440,7 +468,7 @@ dctx_error_t dctx_system_wait_node(dctx_system_t *system, const char *node, int6
     if (system == NULL || node == NULL || !dctx_node_name_is_valid(node, strlen(node)))
         return dctx_fail_(DCTX_ERR_INVALID, "no system, or no node's name");
     dctx_runner_t *here = dctx_runner_here;
-    if (here != NULL && here->kind != DCTX_RUNNER_PINNED)
+    if (here != NULL && !dctx_runner_may_wait_(here))
         return dctx_fail_(DCTX_ERR_INVALID, "a worker must not wait");
     const dctx_peer_t *peer = dctx_peers_get(&system->peers, node, strlen(node));
     if (peer == NULL)

@@ -21,6 +21,7 @@
 #include "slab.h"
 #include "tally.h"
 #include "timer.h"
+#include "world.h"
 
 /* How far a system is from its end. Only goes up. */
 enum dctx_phase {
@@ -64,6 +65,8 @@ struct dctx_system {
     unsigned caller_count;
     _Atomic(unsigned) caller_next;
 
+    dctx_stage_t stage;
+
     pthread_mutex_t pinned_lock;
     dctx_pinned_t *pinned; /* under pinned_lock: all threads of pinned actors not joined yet */
 
@@ -81,6 +84,9 @@ static inline int64_t dctx_now_(dctx_system_t *system)
 {
     return system->clock.now_ns(system->clock.arg);
 }
+
+/* 64 random bits, for what is spread or jittered; in a test world they come from its seed. Any thread. */
+uint64_t dctx_system_random_(dctx_system_t *system);
 
 /* To a few milliseconds, and cheap, where that is good enough. */
 static inline int64_t dctx_now_coarse_(dctx_system_t *system)

@@ -18,6 +18,8 @@ extern "C" {
 #endif
 
 typedef struct dctx_system dctx_system_t;
+/* one thread and a virtual time for tests: dcontext/testing.h */
+typedef struct dctx_test_world dctx_test_world_t;
 
 /* An address of an actor. A plain value: copy it, keep it, compare it with dctx_ref_equal(). It
  * stays safe to use after its actor has gone (messages become dead letters), until its system is
@@ -142,6 +144,7 @@ typedef struct dctx_system_options {
     int64_t handler_warn_ms;
     /* runs on the I/O actor's thread, while the callback goes on */
     void (*on_blocked)(const dctx_blocked_t *blocked, void *arg);
+    dctx_test_world_t *world; /* NULL: threads and real time; else dcontext/testing.h */
 } dctx_system_options_t;
 
 /*

@@ -1,0 +1,97 @@
+/*
+ * dcontext/testing.h - systems of actors on one thread, in virtual time, from a seed.
+ *
+ * A system that is made with `.world` in its options has no threads. The calling thread plays its
+ * workers and its I/O actor while it is in one of the functions below, in dctx_ask_wait(), or in
+ * dctx_system_stop(); between these calls nothing moves. The world has the clock, which stands
+ * still until it is moved; it decides which actor runs next and for how many messages, anew at
+ * every step; and it has the random source. All of that comes from the seed: the same program with
+ * the same seed does the same, step by step, which dctx_test_trace() shows.
+ *
+ *     dctx_test_world_new(seed, &world);
+ *     dctx_system_new(&(dctx_system_options_t){.world = world}, &system);
+ *     dctx_spawn(system, ...); dctx_tell(...);
+ *     dctx_test_advance(world, 5 * 1000000000LL);
+ */
+#ifndef DCONTEXT_TESTING_H
+#define DCONTEXT_TESTING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <dcontext/clock.h>
+#include <dcontext/system.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Make a world: one thread and one time for any number of systems. In it pinned actors run as the
+ * others do, though they may still wait in dctx_ask_wait(); a system's `clock` option is refused, and
+ * so are endpoints of ZeroMQ.
+ *
+ * Ownership: the caller owns it. Destroy its systems first: a world with systems in it is logged
+ *   about, and stays.
+ * Errors: DCTX_ERR_INVALID, DCTX_ERR_NOMEM.
+ * Thread-safety: a world, its systems and all that is sent to their actors belong to one thread.
+ * Limits and units: the clock begins at one hour.
+ */
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_test_world_new(uint64_t seed,
+                                                             dctx_test_world_t **ret_world);
+DCTX_EXPORT void dctx_test_world_destroy(dctx_test_world_t **world_p);
+
+/*
+ * The world's time as contexts know it, for dctx_registry_set_clocks(): then deadlines go by it too.
+ * And its random source, for dctx_trace_begin() and its like.
+ *
+ * Ownership: borrowed; what is made with them must not be used after the world.
+ * Errors: none. Thread-safety: the world's thread. Limits and units: nanoseconds.
+ */
+DCTX_EXPORT const dctx_clocks_t *dctx_test_clocks(const dctx_test_world_t *world);
+DCTX_EXPORT dctx_id_source_t dctx_test_ids(dctx_test_world_t *world);
+
+/*
+ * Run one step: a turn of one actor, or a round of one I/O actor. False: there was nothing to do.
+ * dctx_test_run() runs until there is nothing to do at this time; false: there was no end of it, 10
+ * million steps long. Neither moves the clock.
+ *
+ * Ownership: none.
+ * Errors: false, with a detail, also when called from an actor's callback.
+ * Thread-safety: the world's thread, not from inside.
+ * Limits and units: none.
+ */
+DCTX_EXPORT bool dctx_test_step(dctx_test_world_t *world);
+DCTX_EXPORT bool dctx_test_run(dctx_test_world_t *world);
+
+/* True when a step would do nothing. The world's thread. */
+DCTX_EXPORT bool dctx_test_is_idle(dctx_test_world_t *world);
+
+/*
+ * Run, and let time pass: from one thing that is due to the next, each as exactly as it was set,
+ * running until idle in between; at the end the clock has moved by `ns`. False: as dctx_test_run().
+ * Ownership, Errors, Thread-safety: as dctx_test_run().
+ * Limits and units: nanoseconds.
+ */
+DCTX_EXPORT bool dctx_test_advance(dctx_test_world_t *world, int64_t ns);
+
+/*
+ * Run, and let time pass, until `predicate` says true, which is asked after every step; but for
+ * `timeout_ns` at most. False if it did not.
+ * Ownership, Errors, Thread-safety: as dctx_test_run().
+ * Limits and units: nanoseconds of the world's time.
+ */
+typedef bool (*dctx_test_predicate_fn)(void *arg);
+DCTX_EXPORT bool dctx_test_await(dctx_test_world_t *world, dctx_test_predicate_fn predicate,
+                                 void *arg, int64_t timeout_ns);
+
+/* What time it is there; how many steps were run; a hash of all that the world decided and when. Any
+ * two runs of one program with equal seeds have equal traces. The world's thread. */
+DCTX_EXPORT int64_t dctx_test_now(const dctx_test_world_t *world);
+DCTX_EXPORT uint64_t dctx_test_steps(const dctx_test_world_t *world);
+DCTX_EXPORT uint64_t dctx_test_trace(const dctx_test_world_t *world);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
