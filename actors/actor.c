@@ -6,6 +6,7 @@
 #include <dcontext/internal.h>
 
 #include "actor.h"
+#include "extra.h"
 #include "gauge.h"
 #include "message.h"
 #include "pinned.h"
@@ -27,7 +28,8 @@ void dctx_actor_init_(void *slot)
     atomic_init(&self->nudged, 0);
     self->nudge_node.kind = DCTX_NODE_NUDGE;
     self->nudge_node.generation =
-        UINT32_MAX; /* no actor's, so no receiver looks at more of the cell */
+        UINT32_MAX;          /* no actor's, so no receiver looks at more of the cell */
+    self->unstashed = false; /* from here on the receiver's */
 }
 
 /* ---- spawning ---------------------------------------------------------------------------------- */
@@ -102,12 +104,20 @@ static dctx_error_t make_start(dctx_system_t *system, dctx_runner_t *runner, dct
 static dctx_error_t prepare(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor,
                             const dctx_actor_options_t *options, uint64_t id)
 {
+    actor->extra = NULL;
     dctx_error_t error = dctx_gauge_prepare_(actor, options);
     if (error == DCTX_OK)
         error = make_start(system, runner, actor, options, id);
     if (error != DCTX_OK)
         return error;
-    error = set_name(system, actor, options->name, id);
+    if (options->stash_limit != 0) {
+        if (dctx_extra_get_(actor) == NULL)
+            error = DCTX_ERR_NOMEM;
+        else
+            actor->extra->stash.limit = options->stash_limit;
+    }
+    if (error == DCTX_OK)
+        error = set_name(system, actor, options->name, id);
     if (error == DCTX_OK && (options->flags & DCTX_PINNED) && system->stage.world == NULL) {
         dctx_pinned_t *pinned = NULL;
         error = dctx_pinned_new_(system, actor, &pinned);
@@ -124,6 +134,8 @@ static dctx_error_t prepare(dctx_system_t *system, dctx_runner_t *runner, dctx_a
     if (actor->start != NULL)
         dctx_message_release_(system, runner, actor->start);
     actor->start = NULL;
+    if (actor->extra != NULL)
+        dctx_extra_end_(runner, actor);
     return error;
 }
 
@@ -166,7 +178,6 @@ dctx_error_t dctx_spawn_(dctx_system_t *system, const dctx_actor_options_t *opti
     actor->stopping = false;
     actor->may_block = (options->flags & DCTX_PINNED) != 0;
     actor->internal = internal;
-    actor->extra = NULL;
     dctx_message_t *start = actor->start;
     dctx_gauge_open_(actor, options, (uint32_t)generation);
     if (!internal)

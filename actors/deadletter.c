@@ -61,7 +61,7 @@ void dctx_message_finish_(dctx_system_t *system, dctx_runner_t *runner, dctx_mes
     unsigned flags = message->node.flags;
     if ((flags & DCTX_MESSAGE_ASK) && !(flags & DCTX_MESSAGE_ANSWERED)) {
         message->node.flags |= DCTX_MESSAGE_ANSWERED;
-        if (flags & DCTX_MESSAGE_REMOTE) {
+        if (dctx_message_asker_is_remote_(message)) {
             /* The message itself carries the answer out, so that answering needs no memory. */
             message->node.kind = DCTX_NODE_REFUSAL;
             message->node.outcome = (uint8_t)error;

@@ -19,8 +19,9 @@ dctx_extra_t *dctx_extra_get_(dctx_actor_t *actor)
 void dctx_extra_end_(dctx_runner_t *runner, dctx_actor_t *actor)
 {
     dctx_extra_t *extra = actor->extra;
-    (void)runner;
     dctx_timers_end_(actor->system, extra);
+    dctx_stash_end_(runner, actor);
     actor->extra = NULL;
+    dctx_release_(extra->behaviours.below);
     dctx_release_(extra);
 }

@@ -10,10 +10,19 @@
 
 #include "cell.h"
 #include "runner.h"
+#include "stash.h"
+
+/* The handlers below the present one. */
+typedef struct dctx_behaviours {
+    dctx_handler_fn *below;
+    unsigned count, capacity;
+} dctx_behaviours_t;
 
 struct dctx_extra {
     dctx_actor_t *actor;
     struct dctx_timer_slot *timers; /* under the lock of the timers */
+    dctx_behaviours_t behaviours;
+    dctx_stash_t stash;
 };
 
 /* The actor's, made if it has none; NULL without memory. */

@@ -212,6 +212,8 @@ static void send_outgoing(dctx_io_t *io, dctx_outgoing_t *outgoing)
                                    .snapshot = outgoing->snapshot};
     if (outgoing->writer != NULL)
         message.payload = dctx_writer_bytes(outgoing->writer);
+    else if (outgoing->parcel != NULL)
+        message.payload = outgoing->parcel->payload;
     const char *peer = remote != NULL ? remote->peer->name : outgoing->peer;
     dctx_error_t error = hand_to_link(io, peer, &message);
     if (error != DCTX_OK)

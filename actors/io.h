@@ -15,6 +15,7 @@
 #include "cell.h"
 #include "futex.h"
 #include "mailbox.h"
+#include "message.h"
 #include "peers.h"
 #include "runner.h"
 #include "watch.h"
@@ -30,6 +31,7 @@ typedef struct dctx_outgoing {
     const char *type;            /* of a type descriptor, or "" */
     dctx_writer_t *writer;       /* the payload, owned; NULL: `reason` */
     char *reason;                /* owned; NULL: none */
+    dctx_parcel_t *parcel;       /* owned: what came from a node and goes on as it is; else NULL */
     dctx_snapshot_t *snapshot;   /* owned; NULL: no context */
 } dctx_outgoing_t;
 

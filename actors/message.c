@@ -24,17 +24,28 @@ dctx_message_t *dctx_message_new_(dctx_system_t *system, dctx_runner_t *runner,
     return message;
 }
 
+void dctx_decoded_destroy_(dctx_decoded_t *decoded)
+{
+    while (decoded != NULL) {
+        dctx_decoded_t *next = decoded->next;
+        dctx_type_destroy_(decoded->type, decoded->value);
+        dctx_release_(decoded);
+        decoded = next;
+    }
+}
+
+void dctx_parcel_destroy_(dctx_parcel_t *parcel)
+{
+    if (parcel != NULL)
+        dctx_decoded_destroy_(parcel->decoded);
+    dctx_release_(parcel);
+}
+
 void dctx_message_clear_(dctx_message_t *message)
 {
     unsigned flags = message->node.flags;
     if (flags & DCTX_MESSAGE_REMOTE) {
-        dctx_parcel_t *parcel = message->parcel;
-        for (dctx_decoded_t *decoded = parcel->decoded, *next; decoded != NULL; decoded = next) {
-            next = decoded->next;
-            dctx_type_destroy_(decoded->type, decoded->value);
-            dctx_release_(decoded);
-        }
-        dctx_release_(parcel);
+        dctx_parcel_destroy_(message->parcel);
     } else if (message->value != NULL) {
         if (message->type != NULL && message->type->destroy != NULL)
             message->type->destroy(message->value);
@@ -184,6 +195,20 @@ dctx_parcel_t *dctx_parcel_new_(const char *node, dctx_bytes_t type, dctx_bytes_
     return parcel;
 }
 
+dctx_parcel_t *dctx_message_take_parcel_(dctx_message_t *message)
+{
+    dctx_parcel_t *parcel = message->parcel;
+    message->value = NULL;
+    message->node.flags &= (uint16_t)~DCTX_MESSAGE_REMOTE;
+    return parcel;
+}
+
+void dctx_message_put_parcel_(dctx_message_t *message, dctx_parcel_t *parcel)
+{
+    message->parcel = parcel;
+    message->node.flags |= DCTX_MESSAGE_REMOTE;
+}
+
 void dctx_message_take_content_(dctx_message_t *message, dctx_message_t *from)
 {
     unsigned flags = from->node.flags & CONTENT_FLAGS;
@@ -279,7 +304,8 @@ const char *dctx_message_reason(const dctx_message_t *message)
 
 dctx_ref_t dctx_message_sender(const dctx_message_t *message)
 {
-    if (message == NULL || message->node.kind != DCTX_NODE_MESSAGE)
+    if (message == NULL || message->node.kind != DCTX_NODE_MESSAGE ||
+        message->u.request.sender.id_ == 0)
         return DCTX_REF_NONE;
     return message->u.request.sender;
 }

@@ -5,6 +5,7 @@
 #ifndef DCTX_MESSAGE_H
 #define DCTX_MESSAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,7 +27,11 @@ enum dctx_message_flag {
     DCTX_MESSAGE_HANDLED = 128, /* a handler has run */
     DCTX_MESSAGE_COUNTED = 256, /* in its actor's gauge */
     DCTX_MESSAGE_ELSEWHERE =
-        64 /* the ask is in the table of the sender's system, which is another */
+        64,                   /* the ask is in the table of the sender's system, which is another */
+    DCTX_MESSAGE_MOVED = 512, /* the handler sent it on or kept it: there is nothing left in it */
+    DCTX_MESSAGE_KEPT = 1024, /* moved into a cell that is counted in its place */
+    DCTX_MESSAGE_FORWARDED = 2048, /* sent on by an actor here: it has not crossed a border since */
+    DCTX_MESSAGE_RELAYED = 4096 /* though it came from another node, who asks is in this process */
 };
 
 /* A value as it was decoded, for each descriptor that somebody looked through. */
@@ -81,6 +86,13 @@ static inline dctx_message_t *dctx_message_of(dctx_node_t *node)
     return (dctx_message_t *)(void *)((unsigned char *)node - offsetof(dctx_message_t, node));
 }
 
+/* Whether who asked is on another node, and so gets his answer there. */
+static inline bool dctx_message_asker_is_remote_(const dctx_message_t *message)
+{
+    return (message->node.flags & (DCTX_MESSAGE_REMOTE | DCTX_MESSAGE_RELAYED)) ==
+           DCTX_MESSAGE_REMOTE;
+}
+
 /* The runtime's own view of a message that users must not change. */
 static inline dctx_message_t *dctx_message_own(const dctx_message_t *message)
 {
@@ -111,6 +123,16 @@ void dctx_message_set_reason_(dctx_message_t *message, const char *reason, size_
 
 /* Makes a parcel; NULL without memory. */
 dctx_parcel_t *dctx_parcel_new_(const char *node, dctx_bytes_t type, dctx_bytes_t payload);
+
+/* Frees what was decoded of a parcel, which runs user code. NULL is fine. */
+void dctx_decoded_destroy_(dctx_decoded_t *decoded);
+
+/* Frees a parcel, with what was decoded of it, which runs user code. NULL is fine. */
+void dctx_parcel_destroy_(dctx_parcel_t *parcel);
+
+/* Takes the parcel out of a message that came from another node, and puts it into one without content. */
+dctx_parcel_t *dctx_message_take_parcel_(dctx_message_t *message);
+void dctx_message_put_parcel_(dctx_message_t *message, dctx_parcel_t *parcel);
 
 /* Hands a message on: its content and flags of content move, `from` has none afterwards. */
 void dctx_message_take_content_(dctx_message_t *message, dctx_message_t *from);

@@ -13,6 +13,7 @@ void dctx_outgoing_destroy_(dctx_outgoing_t *outgoing)
     if (outgoing == NULL)
         return;
     dctx_writer_destroy(&outgoing->writer);
+    dctx_parcel_destroy_(outgoing->parcel);
     dctx_release_(outgoing->reason);
     dctx_snapshot_unref(&outgoing->snapshot);
     dctx_release_(outgoing);
@@ -79,6 +80,31 @@ dctx_error_t dctx_outgoing_new_(dctx_system_t *system, dctx_link_kind_t kind,
     return DCTX_OK;
 }
 
+void dctx_outgoing_set_parcel_(dctx_outgoing_t *outgoing, dctx_parcel_t *parcel)
+{
+    outgoing->parcel = parcel;
+    outgoing->type = parcel->type;
+}
+
+dctx_parcel_t *dctx_outgoing_take_parcel_(dctx_outgoing_t *outgoing)
+{
+    dctx_parcel_t *parcel = outgoing->parcel;
+    outgoing->parcel = NULL;
+    outgoing->type = "";
+    return parcel;
+}
+
+dctx_error_t dctx_outgoing_relay_(dctx_link_kind_t kind, dctx_parcel_t *parcel,
+                                  dctx_outgoing_t **ret_outgoing)
+{
+    dctx_outgoing_t *outgoing = make(kind);
+    if (outgoing == NULL)
+        return DCTX_ERR_NOMEM;
+    dctx_outgoing_set_parcel_(outgoing, parcel);
+    *ret_outgoing = outgoing;
+    return DCTX_OK;
+}
+
 dctx_error_t dctx_outgoing_answer_(const char *peer, uint64_t correlation,
                                    dctx_outgoing_t **ret_outgoing)
 {
@@ -111,6 +137,8 @@ dctx_error_t dctx_outgoing_check_size_(dctx_system_t *system, const dctx_outgoin
     size_t size = FRAME_AND_RECORD_HEAD + strlen(outgoing->type);
     if (outgoing->writer != NULL)
         size += dctx_writer_bytes(outgoing->writer).size;
+    if (outgoing->parcel != NULL)
+        size += outgoing->parcel->payload.size;
     if (outgoing->remote != NULL)
         size += strlen(outgoing->remote->actor);
     dctx_bytes_t stamp = {0};

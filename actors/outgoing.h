@@ -16,6 +16,15 @@ dctx_error_t dctx_outgoing_answer_(const char *peer, uint64_t correlation,
 dctx_error_t dctx_outgoing_encode_(dctx_system_t *system, dctx_outgoing_t *outgoing,
                                    const dctx_type_t *type, const void *value);
 
+/* A message of what came from another node, as it is; the parcel is its own on success. It has nothing decoded
+ * in it: to destroy that is user code. */
+dctx_error_t dctx_outgoing_relay_(dctx_link_kind_t kind, dctx_parcel_t *parcel,
+                                  dctx_outgoing_t **ret_outgoing);
+
+/* Gives a message the content of a parcel, and takes it back. */
+void dctx_outgoing_set_parcel_(dctx_outgoing_t *outgoing, dctx_parcel_t *parcel);
+dctx_parcel_t *dctx_outgoing_take_parcel_(dctx_outgoing_t *outgoing);
+
 /* Sets the reason of an error; without memory there is none. */
 void dctx_outgoing_set_error_(dctx_outgoing_t *outgoing, dctx_error_t error, const char *reason);
 

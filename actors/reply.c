@@ -6,6 +6,7 @@
 #include "ask.h"
 #include "message.h"
 #include "outgoing.h"
+#include "reply.h"
 #include "system.h"
 
 /* The right to answer an ask. */
@@ -100,7 +101,7 @@ dctx_error_t dctx_reply(const dctx_message_t *message, const dctx_type_t *type, 
         return error;
     dctx_system_t *system = dctx_runner_here->system;
     uint64_t ask = message->u.request.ask;
-    if (message->node.flags & DCTX_MESSAGE_REMOTE) {
+    if (dctx_message_asker_is_remote_(message)) {
         dctx_outgoing_t *outgoing = NULL;
         error = dctx_outgoing_answer_(message->parcel->node, ask, &outgoing);
         if (error == DCTX_OK)
@@ -130,7 +131,7 @@ dctx_error_t dctx_reply_error(const dctx_message_t *message, dctx_error_t error,
         return failed;
     dctx_system_t *system = dctx_runner_here->system;
     uint64_t ask = message->u.request.ask;
-    if (message->node.flags & DCTX_MESSAGE_REMOTE) {
+    if (dctx_message_asker_is_remote_(message)) {
         dctx_outgoing_t *outgoing = NULL;
         failed = dctx_outgoing_answer_(message->parcel->node, ask, &outgoing);
         if (failed != DCTX_OK)
@@ -158,7 +159,7 @@ dctx_error_t dctx_reply_defer(const dctx_message_t *message, dctx_reply_to_t **r
     if (self == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory to answer later");
     *self = (dctx_reply_to_t){.system = system, .ask = message->u.request.ask};
-    if (message->node.flags & DCTX_MESSAGE_REMOTE)
+    if (dctx_message_asker_is_remote_(message))
         error = dctx_outgoing_answer_(message->parcel->node, self->ask, &self->outgoing);
     else
         self->home = home_of(message, system);
@@ -205,6 +206,55 @@ static void answer_error(dctx_reply_to_t *self, dctx_error_t error, const char *
         dctx_io_post_(&self->system->io, &self->outgoing->node);
     }
     dctx_release_(self);
+}
+
+void dctx_reply_undefer_(const dctx_message_t *message, dctx_reply_to_t **reply_to_p)
+{
+    dctx_message_own(message)->node.flags &= (uint16_t)~DCTX_MESSAGE_ANSWERED;
+    dctx_outgoing_destroy_((*reply_to_p)->outgoing);
+    dctx_release_(*reply_to_p);
+    *reply_to_p = NULL;
+}
+
+/* Fills an answer to another node with what came as an answer to us. */
+static dctx_error_t relay_content(dctx_reply_to_t *self, dctx_message_t *end)
+{
+    if (!(end->node.flags & DCTX_MESSAGE_REMOTE)) {
+        dctx_error_t error =
+            dctx_outgoing_encode_(self->system, self->outgoing, end->type, end->value);
+        return error != DCTX_OK ? error : dctx_outgoing_check_size_(self->system, self->outgoing);
+    }
+    dctx_parcel_t *parcel = dctx_message_take_parcel_(end);
+    dctx_decoded_t *decoded = parcel->decoded;
+    parcel->decoded = NULL;
+    dctx_decoded_destroy_(decoded);
+    dctx_outgoing_set_parcel_(self->outgoing, parcel);
+    return dctx_outgoing_check_size_(self->system, self->outgoing);
+}
+
+void dctx_reply_to_relay_(dctx_reply_to_t **reply_to_p, dctx_error_t status, dctx_message_t *end)
+{
+    dctx_reply_to_t *self = *reply_to_p;
+    *reply_to_p = NULL;
+    if (self->outgoing == NULL) {
+        end_ask(self->system, self->home, self->ask, end, status);
+        dctx_release_(self);
+        return;
+    }
+    if (status == DCTX_OK) {
+        status = relay_content(self, end);
+        if (status == DCTX_OK) {
+            dctx_io_post_(&self->system->io, &self->outgoing->node);
+            dctx_release_(self);
+            return;
+        }
+        dctx_writer_destroy(&self->outgoing->writer);
+        if (self->outgoing->parcel != NULL)
+            dctx_parcel_destroy_(dctx_outgoing_take_parcel_(self->outgoing));
+        answer_error(self, status, dctx_error_detail());
+        return;
+    }
+    answer_error(self, status, dctx_message_reason(end));
 }
 
 dctx_error_t dctx_reply_to_error(dctx_reply_to_t **reply_to_p, dctx_error_t error,

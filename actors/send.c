@@ -96,6 +96,9 @@ typedef struct sending {
     bool later; /* it goes after `delay` */
     int64_t delay;
     dctx_timer_t *timer; /* where its number goes, or NULL */
+    dctx_message_t
+        *content; /* not NULL: what it holds is sent, and moves, in the place of a value */
+    bool on;      /* with the sender and the asker that `content` has */
 
     /* Of an ask: */
     dctx_system_t *home;    /* that has the ask: the asking actor's, else `system` */
@@ -114,7 +117,18 @@ static dctx_error_t refuse(const sending_t *sending, dctx_error_t error)
 
 static const char *type_name(const sending_t *sending)
 {
+    if (sending->content != NULL)
+        return dctx_message_type(sending->content);
     return sending->type != NULL ? sending->type->name : "";
+}
+
+/* Whether somebody hears of its end. */
+static bool is_ask(const sending_t *sending)
+{
+    if (!sending->on)
+        return sending->record != NULL;
+    unsigned flags = sending->content->node.flags & (DCTX_MESSAGE_ASK | DCTX_MESSAGE_ANSWERED);
+    return flags == DCTX_MESSAGE_ASK;
 }
 
 static dctx_error_t open_ask(sending_t *sending, const dctx_peer_t *peer)
@@ -144,7 +158,7 @@ static dctx_error_t pass_outbound(const sending_t *sending, const char *target, 
     dctx_passage_t passage = {.system = system,
                               .target = target,
                               .type = type_name(sending),
-                              .ask = sending->record != NULL,
+                              .ask = is_ask(sending),
                               .remote = remote,
                               .snapshot = snapshot != NULL ? snapshot : system->empty};
     dctx_verdict_t verdict = dctx_pipeline_outbound(&system->pipeline, &passage);
@@ -158,9 +172,11 @@ static dctx_error_t pass_outbound(const sending_t *sending, const char *target, 
 
 static dctx_error_t fill(sending_t *sending, dctx_message_t *message)
 {
-    dctx_error_t error = sending->take
-                             ? dctx_message_move_(message, sending->type, sending->value)
-                             : dctx_message_store_(message, sending->type, sending->value);
+    dctx_error_t error = DCTX_OK;
+    if (sending->take)
+        error = dctx_message_move_(message, sending->type, sending->value);
+    else if (sending->content == NULL)
+        error = dctx_message_store_(message, sending->type, sending->value);
     if (error == DCTX_OK)
         error = dctx_fork_for_(sending->system, &message->snapshot);
     return error;
@@ -179,10 +195,38 @@ static void discard(const sending_t *sending, dctx_message_t *message)
     dctx_message_release_(sending->system, sending->runner, message);
 }
 
+/* Who asked and who sent it stay. The asker's system is found by the sender's address, so where another
+ * system sent it than asked, or nobody did, that is an address without an actor. */
+static void address_on(const sending_t *sending, dctx_message_t *message)
+{
+    dctx_message_t *from = sending->content;
+    dctx_system_t *here = dctx_runner_here->system;
+    message->u.request = from->u.request;
+    if (!is_ask(sending))
+        return;
+    message->node.flags |= (uint16_t)(DCTX_MESSAGE_ASK | (from->node.flags & DCTX_MESSAGE_RELAYED));
+    void *home = from->node.flags & DCTX_MESSAGE_ELSEWHERE ? from->u.request.sender.system_ : here;
+    if (home == sending->system)
+        return;
+    message->node.flags |= DCTX_MESSAGE_ELSEWHERE;
+    if (from->u.request.sender.system_ != home)
+        message->u.request.sender = (dctx_ref_t){.system_ = home};
+}
+
 static void address(const sending_t *sending, dctx_message_t *message)
 {
     dctx_runner_t *here = dctx_runner_here;
     message->node.generation = (uint32_t)(sending->to.id_ >> 32);
+    if (sending->content != NULL) {
+        message->node.flags |= DCTX_MESSAGE_FORWARDED;
+        if (sending->on)
+            address_on(sending, message);
+        else
+            message->node.flags |= DCTX_MESSAGE_RELAYED;
+        dctx_message_take_content_(message, sending->content);
+    }
+    if (sending->on)
+        return;
     if (here != NULL && here->actor != NULL && here->actor != &here->system->self &&
         !here->actor->internal)
         message->u.request.sender = dctx_self(here->actor);
@@ -343,19 +387,39 @@ static dctx_error_t send_remote(sending_t *sending)
     if (dctx_phase_(system) >= limit)
         return dctx_fail_(DCTX_ERR_STOPPED, "system %s is stopping", system->name);
     dctx_outgoing_t *outgoing = NULL;
-    dctx_error_t error =
-        dctx_outgoing_new_(system, sending->record != NULL ? DCTX_LINK_ASK : DCTX_LINK_TELL,
-                           sending->type, sending->value, &outgoing);
+    dctx_link_kind_t kind = sending->record != NULL ? DCTX_LINK_ASK : DCTX_LINK_TELL;
+    dctx_message_t *content = sending->content;
+    bool parcel = content != NULL && (content->node.flags & DCTX_MESSAGE_REMOTE);
+    dctx_error_t error = DCTX_OK;
+    if (parcel)
+        error = dctx_outgoing_relay_(kind, content->parcel, &outgoing);
+    else if (content != NULL)
+        error = dctx_outgoing_new_(system, kind, content->type, content->value, &outgoing);
+    else
+        error = dctx_outgoing_new_(system, kind, sending->type, sending->value, &outgoing);
     if (error != DCTX_OK)
         return error;
+    dctx_decoded_t *decoded = NULL;
+    if (parcel) {
+        dctx_parcel_t *taken = dctx_message_take_parcel_(content);
+        decoded = taken->decoded;
+        taken->decoded = NULL;
+    }
     outgoing->remote = remote;
     error = capture_for(system, &outgoing->snapshot);
     if (error == DCTX_OK)
         error = send_outgoing(sending, remote, outgoing);
     if (error != DCTX_OK) {
+        if (parcel) {
+            dctx_message_put_parcel_(content, dctx_outgoing_take_parcel_(outgoing));
+            content->parcel->decoded = decoded;
+        }
         dctx_outgoing_destroy_(outgoing);
         return error;
     }
+    dctx_decoded_destroy_(decoded);
+    if (content != NULL)
+        dctx_message_clear_(content);
     if (sending->take)
         dctx_type_destroy_(sending->type, (void *)(uintptr_t)sending->value);
     return DCTX_OK;
@@ -421,6 +485,15 @@ dctx_error_t dctx_tell_after(dctx_ref_t to, int64_t delay_ns, const dctx_type_t 
     if (ret_timer != NULL)
         *ret_timer = DCTX_TIMER_NONE;
     return deliver(&sending);
+}
+
+dctx_error_t dctx_send_on_(dctx_ref_t to, dctx_message_t *message)
+{
+    sending_t sending;
+    dctx_error_t error = begin(&sending, to, NULL, NULL);
+    sending.content = message;
+    sending.on = true;
+    return error == DCTX_OK ? deliver(&sending) : error;
 }
 
 /* ---- ask --------------------------------------------------------------------------------------- */
@@ -503,18 +576,17 @@ dctx_error_t dctx_ask(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *type
     return ask(&sending, record);
 }
 
-dctx_error_t dctx_ask_call(dctx_ref_t to, const dctx_type_t *type, const void *value,
-                           int64_t timeout_ms, dctx_ask_fn call, void *arg)
+dctx_error_t dctx_ask_for_(dctx_system_t *home, dctx_ref_t to, const dctx_type_t *type,
+                           const void *value, dctx_message_t *content, int64_t timeout_ms,
+                           dctx_ask_fn call, void *arg)
 {
     sending_t sending;
-    if (call == NULL)
-        return dctx_fail_(DCTX_ERR_INVALID, "an ask needs somebody to call");
     dctx_error_t error = begin(&sending, to, type, value);
     if (error == DCTX_OK)
-        error = begin_ask(&sending, sending.system, timeout_ms);
+        error = begin_ask(&sending, home, timeout_ms);
     if (error != DCTX_OK)
         return error;
-    dctx_system_t *home = sending.home;
+    sending.content = content;
     dctx_message_t *record = new_record(home, DCTX_NODE_CALL);
     if (record == NULL)
         return refuse(&sending, DCTX_ERR_NOMEM);
@@ -525,6 +597,14 @@ dctx_error_t dctx_ask_call(dctx_ref_t to, const dctx_type_t *type, const void *v
     record->u.done.arg = arg;
     record->u.done.actor = (uint32_t)caller;
     return ask(&sending, record);
+}
+
+dctx_error_t dctx_ask_call(dctx_ref_t to, const dctx_type_t *type, const void *value,
+                           int64_t timeout_ms, dctx_ask_fn call, void *arg)
+{
+    if (call == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "an ask needs somebody to call");
+    return dctx_ask_for_(to.system_, to, type, value, NULL, timeout_ms, call, arg);
 }
 
 static bool is_done(void *arg)

@@ -4,9 +4,21 @@
 
 #include <dcontext/actor.h>
 
+#include "message.h"
+
 /* A fork of the calling thread's context, as a message of this system carries it: NULL when it is empty. A
  * context of another registry crosses as it would on a wire. On a codec's refusal the system's policy says
  * whether that is an error or no context. */
 dctx_error_t dctx_fork_for_(dctx_system_t *system, dctx_snapshot_t **ret_snapshot);
+
+/* Sends a message in hand on to another actor, in the calling thread's context: its content moves, and with
+ * it the right to answer. Not for an ask to another node. On an error it is as before. */
+dctx_error_t dctx_send_on_(dctx_ref_t to, dctx_message_t *message);
+
+/* As dctx_ask_call(), but the ask is `home`'s, which runs `call`; `content`, not NULL: what it holds is asked
+ * for, and moves, in the place of type and value. */
+dctx_error_t dctx_ask_for_(dctx_system_t *home, dctx_ref_t to, const dctx_type_t *type,
+                           const void *value, dctx_message_t *content, int64_t timeout_ms,
+                           dctx_ask_fn call, void *arg);
 
 #endif

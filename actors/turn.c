@@ -64,9 +64,13 @@ static void enter_anyhow(dctx_runner_t *runner, const dctx_snapshot_t *snapshot,
     (void)dctx_scope_push(NULL, scope);
 }
 
-static const char *remote_scope(const dctx_actor_t *actor, char buffer[DCTX_NAME_MAX + 16])
+const char *dctx_turn_scope_(const dctx_actor_t *actor, const dctx_message_t *message,
+                             char buffer[DCTX_SCOPE_NAME])
 {
-    snprintf(buffer, DCTX_NAME_MAX + 16, "remote:%s", actor->scope + DCTX_NAME_AT);
+    unsigned flags = message->node.flags & (DCTX_MESSAGE_REMOTE | DCTX_MESSAGE_FORWARDED);
+    if (flags != DCTX_MESSAGE_REMOTE)
+        return actor->scope;
+    snprintf(buffer, DCTX_SCOPE_NAME, "remote:%s", actor->scope + DCTX_NAME_AT);
     return buffer;
 }
 
@@ -137,6 +141,7 @@ static void call_through_pipeline(dctx_runner_t *runner, dctx_actor_t *actor,
                                   dctx_message_t *message, dctx_error_t *ret_error)
 {
     dctx_system_t *system = runner->system;
+    char type[256];
     dctx_passage_t passage = {.system = system,
                               .target = actor->scope + DCTX_NAME_AT,
                               .type = dctx_message_type(message),
@@ -146,6 +151,11 @@ static void call_through_pipeline(dctx_runner_t *runner, dctx_actor_t *actor,
                                   message->snapshot != NULL ? message->snapshot : system->empty};
     size_t passed = 0;
     dctx_error_t outcome = DCTX_OK;
+    /* The name that came with it goes where the handler sends it. */
+    if (passage.remote) {
+        snprintf(type, sizeof type, "%s", passage.type);
+        passage.type = type;
+    }
     dctx_verdict_t verdict = dctx_pipeline_inbound(&system->pipeline, &passage, &passed);
     if (dctx_runner_is_given_up(runner))
         return;
@@ -169,7 +179,7 @@ static void clear(dctx_runner_t *runner, dctx_message_t *message)
     unsigned flags = message->node.flags;
     if (flags & DCTX_MESSAGE_REMOTE)
         dctx_runner_forget_type_(runner);
-    bool kept = (flags & DCTX_MESSAGE_REMOTE) && (flags & DCTX_MESSAGE_ASK) &&
+    bool kept = dctx_message_asker_is_remote_(message) && (flags & DCTX_MESSAGE_ASK) &&
                 !(flags & DCTX_MESSAGE_ANSWERED);
     if (!kept)
         dctx_message_clear_(message);
@@ -178,13 +188,13 @@ static void clear(dctx_runner_t *runner, dctx_message_t *message)
 /* A tell or an ask for the living actor. False: abandoned. */
 static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message)
 {
-    bool remote = (message->node.flags & DCTX_MESSAGE_REMOTE) != 0;
-    char buffer[DCTX_NAME_MAX + 16];
-    const char *name = remote ? remote_scope(actor, buffer) : actor->scope;
+    char buffer[DCTX_SCOPE_NAME];
+    const char *name = dctx_turn_scope_(actor, message, buffer);
     dctx_scope_t scope;
-    if (remote)
+    if (message->node.flags & DCTX_MESSAGE_REMOTE)
         atomic_store_explicit(&runner->remote_type, message->parcel->type, memory_order_relaxed);
-    dctx_runner_begin(runner, actor, message, message->snapshot, remote ? "remote:" : "actor:");
+    dctx_runner_begin(runner, actor, message, message->snapshot,
+                      name == buffer ? "remote:" : "actor:");
     dctx_error_t error = enter(runner, message->snapshot, name, &scope);
     if (__builtin_expect(error != DCTX_OK, 0)) {
         dctx_message_die_(runner->system, actor->scope + DCTX_NAME_AT, message, error);
@@ -198,7 +208,11 @@ static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *m
     }
     message->node.outcome = (uint8_t)error;
     clear(runner, message);
-    return dctx_runner_end(runner);
+    if (!dctx_runner_end(runner))
+        return false;
+    if (__builtin_expect(message->node.flags & DCTX_MESSAGE_KEPT, 0))
+        dctx_stash_settle_(actor);
+    return true;
 }
 
 /* A message that is not handled. False: abandoned. */
@@ -308,6 +322,16 @@ static bool is_pushed_out(dctx_actor_t *actor, const dctx_node_t *node)
     return dctx_gauge_leave_(gauge, node->generation);
 }
 
+/* A message for the living actor. False: abandoned. */
+static inline bool serve(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message)
+{
+    if (__builtin_expect(dctx_phase_(runner->system) >= DCTX_PHASE_CLOSING, 0))
+        return bury_or_end(runner, actor, message);
+    if (__builtin_expect(comes_too_late(runner, message), 0))
+        return bury(runner, actor, message, DCTX_ERR_DEADLINE);
+    return handle(runner, actor, message);
+}
+
 /* Takes one node. False: abandoned; the node and all else is another's. */
 static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
 {
@@ -324,16 +348,14 @@ static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
             return bury(runner, actor, dctx_message_of(node), DCTX_ERR_FULL);
         if (__builtin_expect(!living, 0))
             return bury(runner, actor, dctx_message_of(node), death_of(actor, node));
-        if (__builtin_expect(dctx_phase_(runner->system) >= DCTX_PHASE_CLOSING, 0))
-            return bury_or_end(runner, actor, dctx_message_of(node));
-        if (__builtin_expect(comes_too_late(runner, dctx_message_of(node)), 0))
-            return bury(runner, actor, dctx_message_of(node), DCTX_ERR_DEADLINE);
-        return handle(runner, actor, dctx_message_of(node));
+        return serve(runner, actor, dctx_message_of(node));
     case DCTX_NODE_START:
     case DCTX_NODE_NUDGE:
         return true; /* it has brought the actor here, that is all */
-    case DCTX_NODE_REPLY:
     case DCTX_NODE_CALL:
+        /* Whoever asked is promised to hear of the end, also from an actor that stops with its system. */
+        return run_reply(runner, actor, dctx_message_of(node));
+    case DCTX_NODE_REPLY:
         return living ? run_reply(runner, actor, dctx_message_of(node))
                       : drop_reply(runner, dctx_message_of(node));
     case DCTX_NODE_TIMER:
@@ -419,8 +441,10 @@ static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *n
 {
     dctx_tally_t tally = DCTX_TALLY_CONSUMED;
     if (node->kind == DCTX_NODE_MESSAGE) {
-        bool handled = (node->flags & DCTX_MESSAGE_HANDLED) != 0;
-        tally = handled ? DCTX_TALLY_HANDLED : DCTX_TALLY_DEAD;
+        unsigned flags = node->flags;
+        /* One that was kept is still to be handled, in another cell. */
+        if (__builtin_expect(!(flags & DCTX_MESSAGE_KEPT), 1))
+            tally = flags & DCTX_MESSAGE_HANDLED ? DCTX_TALLY_HANDLED : DCTX_TALLY_DEAD;
         dctx_message_finish_(system, runner, dctx_message_of(node), node->outcome);
     } else if (node->kind == DCTX_NODE_NUDGE) {
         dctx_urgent_renew_(system, runner, node);
@@ -430,6 +454,29 @@ static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *n
         dctx_message_release_(system, runner, dctx_message_of(node));
     }
     dctx_count_(system, runner, tally);
+}
+
+/* Handles what was put back, while a spent node keeps the mailbox ours: DCTX_TURN_IDLE when that is done. */
+static dctx_turn_t replay(dctx_runner_t *runner, dctx_actor_t *actor, unsigned *n, unsigned most)
+{
+    while (actor->unstashed) {
+        if (*n >= most)
+            return DCTX_TURN_AGAIN;
+        ++*n;
+        if (dctx_urgent_waits_(actor)) {
+            if (!take_urgent(runner, actor))
+                return DCTX_TURN_ABANDONED;
+            continue; /* that may have changed all */
+        }
+        dctx_message_t *message = dctx_stash_next_(actor);
+        if (!serve(runner, actor, message))
+            return DCTX_TURN_ABANDONED;
+        if (actor->stopping && !end_actor(runner, actor, DCTX_ERR_STOPPED, true))
+            return DCTX_TURN_ABANDONED;
+        dctx_stash_done_(actor);
+        dispose(runner->system, runner, &message->node);
+    }
+    return DCTX_TURN_IDLE;
 }
 
 dctx_turn_t dctx_turn_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most)
@@ -456,6 +503,11 @@ dctx_turn_t dctx_turn_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most
                 !end_actor(runner, actor, DCTX_ERR_STOPPED, true))
                 return DCTX_TURN_ABANDONED;
             node->spent = 1;
+        }
+        if (__builtin_expect(actor->unstashed, 0)) {
+            dctx_turn_t turn = replay(runner, actor, &n, most);
+            if (turn != DCTX_TURN_IDLE)
+                return turn;
         }
         bool gone = false;
         dctx_advance_t next = advance(actor, node, &gone);
@@ -526,6 +578,8 @@ void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, dctx_runner_t 
             actor->destroy_state(actor->state);
         if (actor->extra != NULL && stuck == NULL)
             dctx_extra_end_(NULL, actor);
+        else if (actor->extra != NULL)
+            dctx_stash_lose_(actor);
     }
     bool ignored = false;
     clear_urgent(system, actor, urgent, quietly);

@@ -6,6 +6,7 @@
 
 #include "cell.h"
 #include "message.h"
+#include "names.h"
 #include "runner.h"
 
 typedef enum dctx_turn {
@@ -14,6 +15,13 @@ typedef enum dctx_turn {
     DCTX_TURN_GONE,     /* as IDLE, and the actor has come to its end in this turn */
     DCTX_TURN_ABANDONED /* see dctx_runner_end() */
 } dctx_turn_t;
+
+enum { DCTX_SCOPE_NAME = DCTX_NAME_MAX + 16 };
+
+/* The scope in which an actor handles a message: the actor's own, or, where the message came from another
+ * node, one that is made in `buffer`. */
+const char *dctx_turn_scope_(const dctx_actor_t *actor, const dctx_message_t *message,
+                             char buffer[DCTX_SCOPE_NAME]);
 
 /* `most`: messages to handle. */
 dctx_turn_t dctx_turn_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most);
