@@ -117,6 +117,18 @@ dctx_admission_t dctx_gauge_enter_(dctx_gauge_t *gauge, uint32_t generation)
     return DCTX_ADMISSION_IN;
 }
 
+dctx_error_t dctx_gauge_take_(dctx_actor_t *actor, dctx_message_t *message)
+{
+    dctx_gauge_t *gauge = atomic_load_explicit(&actor->gauge, memory_order_acquire);
+    if (gauge == NULL)
+        return DCTX_OK;
+    dctx_admission_t admission = dctx_gauge_enter_(gauge, message->node.generation);
+    if (admission != DCTX_ADMISSION_IN)
+        return admission == DCTX_ADMISSION_GONE ? DCTX_ERR_NO_ACTOR : DCTX_ERR_FULL;
+    message->node.flags |= DCTX_MESSAGE_COUNTED;
+    return DCTX_OK;
+}
+
 bool dctx_gauge_leave_(dctx_gauge_t *gauge, uint32_t generation)
 {
     uint64_t state = atomic_load(&gauge->state);
@@ -149,9 +161,11 @@ int64_t dctx_actor_depth_(dctx_ref_t ref)
 
 /* ---- waiting ----------------------------------------------------------------------------------- */
 
-/* Real time, as it is a real thread that waits. */
-static int64_t real_now(void)
+/* Real time, as it is a real thread that waits; but in a test world. */
+static int64_t now_for(dctx_system_t *system)
 {
+    if (system->stage.world != NULL)
+        return dctx_now_(system);
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
@@ -163,6 +177,8 @@ static bool may_wait(const dctx_actor_t *actor)
     dctx_runner_t *here = dctx_runner_here;
     if (here == NULL)
         return true;
+    if (here->kind == DCTX_RUNNER_WORLD)
+        return here->actor != actor && dctx_runner_may_wait_(here);
     dctx_pinned_t *pinned = atomic_load_explicit(&actor->pinned, memory_order_acquire);
     return here->kind == DCTX_RUNNER_PINNED && (pinned == NULL || !dctx_pinned_is_(pinned, here));
 }
@@ -177,10 +193,22 @@ static dctx_error_t say_full(dctx_actor_t *actor, uint64_t id, const char *words
                       words);
 }
 
+/* What a sender that waits in a test world has seen. */
+typedef struct seen {
+    dctx_gauge_t *gauge;
+    uint32_t room;
+} seen_t;
+
+static bool has_changed(void *arg)
+{
+    const seen_t *seen = arg;
+    return atomic_load(&seen->gauge->room) != seen->room;
+}
+
 static dctx_error_t wait_for_room(dctx_actor_t *actor, dctx_gauge_t *gauge, uint64_t id, int64_t ns)
 {
     int64_t wait_ns = atomic_load_explicit(&gauge->wait_ns, memory_order_relaxed);
-    int64_t end = real_now() + (ns < wait_ns ? ns : wait_ns);
+    int64_t end = now_for(actor->system) + (ns < wait_ns ? ns : wait_ns);
     for (;;) {
         uint32_t room = atomic_load(&gauge->room);
         dctx_admission_t admission = dctx_gauge_enter_(gauge, (uint32_t)(id >> 32));
@@ -188,13 +216,19 @@ static dctx_error_t wait_for_room(dctx_actor_t *actor, dctx_gauge_t *gauge, uint
             return DCTX_OK;
         if (admission == DCTX_ADMISSION_GONE)
             return dctx_fail_(DCTX_ERR_NO_ACTOR, "the actor has gone");
-        int64_t left = end - real_now();
+        int64_t left = end - now_for(actor->system);
         if (left <= 0)
             return say_full(actor, id, ", and has been all the time that a sender waits");
         int64_t due = dctx_is_empty() ? DCTX_NO_DEADLINE : dctx_deadline_left();
         if (due <= 0)
             return dctx_fail_(DCTX_ERR_DEADLINE, "the deadline passed while a mailbox was full");
-        dctx_futex_wait(&gauge->room, room, due < left ? due : left);
+        left = due < left ? due : left;
+        seen_t seen = {.gauge = gauge, .room = room};
+        if (actor->system->stage.world == NULL)
+            dctx_futex_wait(&gauge->room, room, left);
+        else
+            (void)dctx_world_wait_(actor->system->stage.world, has_changed, &seen,
+                                   dctx_now_(actor->system) + left);
     }
 }
 

@@ -20,6 +20,7 @@
 
 #include "cell.h"
 #include "futex.h"
+#include "message.h"
 
 struct dctx_gauge {
     _Alignas(64) _Atomic(uint64_t) state; /* the actor's generation << 32 | messages that wait */
@@ -49,6 +50,10 @@ void dctx_gauge_close_(dctx_actor_t *actor);
 
 /* Counts a message in, by DCTX_OVERFLOW_BLOCK without waiting. Any thread. */
 dctx_admission_t dctx_gauge_enter_(dctx_gauge_t *gauge, uint32_t generation);
+
+/* The same for a message on its way to an actor, who may have none; the I/O actor waits for nobody. DCTX_ERR_NO_ACTOR,
+ * DCTX_ERR_FULL: it is to be a dead letter with that reason. Without words. */
+dctx_error_t dctx_gauge_take_(dctx_actor_t *actor, dctx_message_t *message);
 
 /*
  * The same for a sender, who may have to wait: until there is room, its time is up, the context's deadline has come, or

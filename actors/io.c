@@ -317,19 +317,6 @@ static dctx_message_t *make_message(dctx_io_t *io, const char *peer,
     return message;
 }
 
-/* Into the actor's gauge, if it has one. This thread waits for nobody. */
-static dctx_error_t count_in(dctx_actor_t *actor, dctx_message_t *message)
-{
-    dctx_gauge_t *gauge = atomic_load_explicit(&actor->gauge, memory_order_acquire);
-    if (gauge == NULL)
-        return DCTX_OK;
-    dctx_admission_t admission = dctx_gauge_enter_(gauge, message->node.generation);
-    if (admission != DCTX_ADMISSION_IN)
-        return admission == DCTX_ADMISSION_GONE ? DCTX_ERR_NO_ACTOR : DCTX_ERR_FULL;
-    message->node.flags |= DCTX_MESSAGE_COUNTED;
-    return DCTX_OK;
-}
-
 static void take_request(dctx_io_t *io, const char *peer, const dctx_link_message_t *incoming,
                          bool reject)
 {
@@ -349,7 +336,7 @@ static void take_request(dctx_io_t *io, const char *peer, const dctx_link_messag
             return;
         }
         message->node.generation = generation;
-        dctx_error_t error = count_in(actor, message);
+        dctx_error_t error = dctx_gauge_take_(actor, message);
         if (error != DCTX_OK) {
             dctx_message_release_(system, &io->runner, message);
             bury(io, peer, incoming, error);

@@ -325,7 +325,9 @@ static dctx_error_t send_local(sending_t *sending)
         return DCTX_ERR_NOMEM;
     bool full = false;
     dctx_error_t error = DCTX_OK;
-    if (__builtin_expect(atomic_load_explicit(&actor->gauge, memory_order_relaxed) != NULL, 0))
+    /* One that goes later is counted in then. */
+    if (__builtin_expect(atomic_load_explicit(&actor->gauge, memory_order_relaxed) != NULL, 0) &&
+        !sending->later)
         error = admit(sending, actor, message, &full);
     if (error == DCTX_OK)
         error = fill(sending, message);

@@ -5,6 +5,7 @@
 #include <dcontext/internal.h>
 
 #include "deadletter.h"
+#include "gauge.h"
 #include "outgoing.h"
 #include "send.h"
 #include "system.h"
@@ -269,8 +270,9 @@ dctx_error_t dctx_timer_start(dctx_actor_t *self, const dctx_timer_options_t *op
 
 /* ---- delayed messages -------------------------------------------------------------------------- */
 
-/* Accepted only to become a dead letter: the system stops first. */
-static void bury_message(dctx_system_t *system, dctx_runner_t *runner, dctx_timer_slot_t *slot)
+/* Accepted only to become a dead letter: the system stops first, or the mailbox is full. */
+static void bury_message(dctx_system_t *system, dctx_runner_t *runner, dctx_timer_slot_t *slot,
+                         dctx_error_t reason)
 {
     dctx_message_t *message = slot->message;
     char target[DCTX_NAME_MAX + 1];
@@ -283,7 +285,7 @@ static void bury_message(dctx_system_t *system, dctx_runner_t *runner, dctx_time
     dctx_count_(system, runner, DCTX_TALLY_DEAD);
     if (runner != NULL)
         dctx_runner_begin(runner, &system->self, message, message->snapshot, NULL);
-    dctx_message_die_(system, target, message, DCTX_ERR_STOPPED);
+    dctx_message_die_(system, target, message, reason);
     dctx_message_clear_(message);
     if (runner == NULL || dctx_runner_end(runner))
         dctx_message_release_(system, runner, message);
@@ -300,6 +302,21 @@ static void bury_outgoing(dctx_system_t *system, dctx_runner_t *runner, dctx_out
         dctx_outgoing_destroy_(outgoing);
 }
 
+static void send_delayed(dctx_system_t *system, dctx_runner_t *runner, dctx_timer_slot_t *slot,
+                         bool over)
+{
+    dctx_error_t error = DCTX_ERR_STOPPED;
+    if (!over && dctx_phase_(system) < DCTX_PHASE_CLOSING)
+        error = dctx_gauge_take_(slot->actor, slot->message);
+    if (error != DCTX_OK) {
+        bury_message(system, runner, slot, error);
+        return;
+    }
+    /* Should the system begin to close now, the actor finds out. */
+    dctx_count_(system, runner, DCTX_TALLY_ACCEPTED);
+    dctx_post_(system, runner, slot->actor, &slot->message->node);
+}
+
 static void ring_delayed(dctx_alarm_t *alarm, dctx_system_t *system, dctx_runner_t *runner,
                          bool over)
 {
@@ -307,14 +324,12 @@ static void ring_delayed(dctx_alarm_t *alarm, dctx_system_t *system, dctx_runner
     lock(system);
     retire(slot);
     unlock(system);
-    if (slot->outgoing != NULL && !over)
-        dctx_io_post_(&system->io, &slot->outgoing->node);
-    else if (slot->outgoing != NULL)
+    if (slot->outgoing != NULL && over)
         bury_outgoing(system, runner, slot->outgoing);
-    else if (!over && dctx_accept_(system, runner) == DCTX_OK)
-        dctx_post_(system, runner, slot->actor, &slot->message->node);
+    else if (slot->outgoing != NULL)
+        dctx_io_post_(&system->io, &slot->outgoing->node);
     else
-        bury_message(system, runner, slot);
+        send_delayed(system, runner, slot, over);
     give_back(system, slot);
 }
 
