@@ -382,7 +382,8 @@ static bool stop_now(dctx_runner_t *runner, dctx_actor_t *actor)
     return end_actor(runner, actor, DCTX_ERR_STOPPED, started);
 }
 
-static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *node);
+static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *node,
+                    dctx_node_kind_t kind);
 
 /* Takes what overtakes the mailbox. False: abandoned; what is in the runner's hands is another's. */
 static bool take_urgent(dctx_runner_t *runner, dctx_actor_t *actor)
@@ -401,7 +402,7 @@ static bool take_urgent(dctx_runner_t *runner, dctx_actor_t *actor)
         if (actor->stopping && !end_actor(runner, actor, DCTX_ERR_STOPPED, true))
             return false;
         runner->urgent_hand = NULL;
-        dispose(runner->system, runner, node);
+        dispose(runner->system, runner, node, (dctx_node_kind_t)node->kind);
     }
     runner->at_urgent = false;
     return true;
@@ -436,21 +437,23 @@ static dctx_advance_t advance(dctx_actor_t *actor, dctx_node_t *node, bool *ret_
 }
 
 /* Releases a node that is out of the mailbox. What was handled counts only now: an ask's end that comes of it
- * has been counted before, so that nothing looks quiet in between. */
-static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *node)
+ * has been counted before, so that nothing looks quiet in between. `kind`: the node's, read before it went out of the
+ * mailbox: a stop is part of the cell, which may be another actor's by now, and be stopping that. */
+static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *node,
+                    dctx_node_kind_t kind)
 {
     dctx_tally_t tally = DCTX_TALLY_CONSUMED;
-    if (node->kind == DCTX_NODE_MESSAGE) {
+    if (kind == DCTX_NODE_MESSAGE) {
         unsigned flags = node->flags;
         /* One that was kept is still to be handled, in another cell. */
         if (__builtin_expect(!(flags & DCTX_MESSAGE_KEPT), 1))
             tally = flags & DCTX_MESSAGE_HANDLED ? DCTX_TALLY_HANDLED : DCTX_TALLY_DEAD;
         dctx_message_finish_(system, runner, dctx_message_of(node), node->outcome);
-    } else if (node->kind == DCTX_NODE_NUDGE) {
+    } else if (kind == DCTX_NODE_NUDGE) {
         dctx_urgent_renew_(system, runner, node);
-    } else if (node->kind == DCTX_NODE_TIMER) {
+    } else if (kind == DCTX_NODE_TIMER) {
         dctx_timer_done_(system, node);
-    } else if (node->kind != DCTX_NODE_STOP) {
+    } else if (kind != DCTX_NODE_STOP) {
         dctx_message_release_(system, runner, dctx_message_of(node));
     }
     dctx_count_(system, runner, tally);
@@ -474,7 +477,7 @@ static dctx_turn_t replay(dctx_runner_t *runner, dctx_actor_t *actor, unsigned *
         if (actor->stopping && !end_actor(runner, actor, DCTX_ERR_STOPPED, true))
             return DCTX_TURN_ABANDONED;
         dctx_stash_done_(actor);
-        dispose(runner->system, runner, &message->node);
+        dispose(runner->system, runner, &message->node, DCTX_NODE_MESSAGE);
     }
     return DCTX_TURN_IDLE;
 }
@@ -510,10 +513,11 @@ dctx_turn_t dctx_turn_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most
                 return turn;
         }
         bool gone = false;
+        dctx_node_kind_t kind = (dctx_node_kind_t)node->kind;
         dctx_advance_t next = advance(actor, node, &gone);
         if (next == DCTX_ADVANCE_BUSY)
             return DCTX_TURN_AGAIN;
-        dispose(system, runner, node);
+        dispose(system, runner, node, kind);
         if (next == DCTX_ADVANCE_IDLE)
             return gone ? DCTX_TURN_GONE : DCTX_TURN_IDLE;
     }
@@ -552,7 +556,7 @@ static void clear_urgent(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t
     while (node != NULL) {
         dctx_node_t *next = atomic_load_explicit(&node->next, memory_order_relaxed);
         clear_node(system, actor, node, quietly);
-        dispose(system, NULL, node);
+        dispose(system, NULL, node, (dctx_node_kind_t)node->kind);
         node = next;
     }
 }
@@ -593,10 +597,11 @@ void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, dctx_runner_t 
             pass_stuck(system, actor, node, stuck, quietly);
         else if (!node->spent)
             clear_node(system, actor, node, quietly);
+        dctx_node_kind_t kind = (dctx_node_kind_t)node->kind;
         while (dctx_mailbox_advance(&actor->in, &actor->out, node) == DCTX_ADVANCE_BUSY)
             sched_yield();
         if (!keep)
-            dispose(system, NULL, node);
+            dispose(system, NULL, node, kind);
         keep = false;
     }
     if (stuck != NULL || !(atomic_fetch_and(&actor->life, ~DCTX_LIFE_DEAD) & DCTX_LIFE_DEAD))
