@@ -23,5 +23,6 @@ void dctx_extra_end_(dctx_runner_t *runner, dctx_actor_t *actor)
     dctx_stash_end_(runner, actor);
     actor->extra = NULL;
     dctx_release_(extra->behaviours.below);
+    dctx_poll_finish_(&extra->poll);
     dctx_release_(extra);
 }

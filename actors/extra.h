@@ -9,6 +9,7 @@
 #define DCTX_EXTRA_H
 
 #include "cell.h"
+#include "poll.h"
 #include "runner.h"
 #include "stash.h"
 
@@ -23,6 +24,7 @@ struct dctx_extra {
     struct dctx_timer_slot *timers; /* under the lock of the timers */
     dctx_behaviours_t behaviours;
     dctx_stash_t stash;
+    dctx_poll_t poll;
 };
 
 /* The actor's, made if it has none; NULL without memory. */

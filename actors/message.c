@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include <dcontext/handling.h>
 #include <dcontext/internal.h>
 
 #include "system.h"
@@ -274,6 +275,42 @@ const void *dctx_message_get(const dctx_message_t *message, const dctx_type_t *t
     if (message->node.flags & DCTX_MESSAGE_REMOTE)
         return decode(message->parcel, type);
     return message->type == type ? message->value : NULL;
+}
+
+/* Takes a decoded value out of the parcel's list. */
+static void undecode(dctx_parcel_t *parcel, const dctx_type_t *type, void *ret_value)
+{
+    dctx_decoded_t **place = &parcel->decoded;
+    while ((*place)->type != type)
+        place = &(*place)->next;
+    dctx_decoded_t *decoded = *place;
+    *place = decoded->next;
+    memcpy(ret_value, decoded->value, type->size);
+    dctx_release_(decoded);
+    parcel->refused = type; /* taken once is taken */
+}
+
+dctx_error_t dctx_message_take(const dctx_message_t *message, const dctx_type_t *type,
+                               void *ret_value)
+{
+    if (message == NULL || type == NULL || ret_value == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "no message, no type, or no place for the value");
+    if (type->size == 0)
+        return dctx_fail_(DCTX_ERR_TYPE, "a value of type \"%s\" can be copied, not taken over",
+                          type->name);
+    if (dctx_message_get(message, type) == NULL)
+        return dctx_fail_(DCTX_ERR_TYPE, "the message holds \"%s\", not \"%s\"",
+                          dctx_message_type(message), type->name);
+    dctx_message_t *self = dctx_message_own(message);
+    if (self->node.flags & DCTX_MESSAGE_REMOTE) {
+        undecode(self->parcel, type, ret_value);
+        return DCTX_OK;
+    }
+    memcpy(ret_value, self->value, type->size);
+    forget(self, self->value);
+    self->type = NULL;
+    self->value = NULL;
+    return DCTX_OK;
 }
 
 const char *dctx_message_type(const dctx_message_t *message)

@@ -3,25 +3,38 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <dcontext/internal.h>
 
 #include "aligned.h"
+#include "poll.h"
 #include "system.h"
 #include "turn.h"
 
 enum { MOST = 1024 }; /* nobody else waits for this thread */
+
+static void wait_for_mail(dctx_pinned_t *self)
+{
+    while (atomic_load_explicit(&self->wake, memory_order_acquire) == 0)
+        dctx_futex_wait(&self->wake, 0, -1);
+    atomic_store_explicit(&self->wake, 0, memory_order_relaxed);
+}
 
 static void *run(void *arg)
 {
     dctx_pinned_t *self = arg;
     dctx_runner_here = &self->runner;
     for (;;) {
-        while (atomic_load_explicit(&self->wake, memory_order_acquire) == 0)
-            dctx_futex_wait(&self->wake, 0, -1);
+        bool mail = true;
+        if (self->event == 0)
+            wait_for_mail(self);
+        else if (!dctx_poll_wait_(self, &mail))
+            return NULL;
         if (atomic_load(&self->dismissed))
             break;
-        atomic_store_explicit(&self->wake, 0, memory_order_relaxed);
+        if (!mail)
+            continue;
         dctx_turn_t turn;
         while ((turn = dctx_turn_(&self->runner, self->actor, MOST)) == DCTX_TURN_AGAIN)
             sched_yield(); /* more, or a sender is half way */
@@ -33,6 +46,8 @@ static void *run(void *arg)
     }
     dctx_runner_here = NULL;
     dctx_pool_cache_finish(&self->runner.cells);
+    if (self->event != 0)
+        close(self->event - 1);
     atomic_store_explicit(&self->left, 1, memory_order_release);
     dctx_futex_wake_all(&self->left);
     return NULL;
@@ -68,6 +83,14 @@ dctx_error_t dctx_pinned_new_(dctx_system_t *system, dctx_actor_t *actor,
 
 void dctx_pinned_wake_(dctx_pinned_t *pinned)
 {
+    int event = pinned->event;
+    if (event != 0) {
+        /* The thread may leave as soon as it is written. It can only fail when the count is full. */
+        uint64_t one = 1;
+        ssize_t written = write(event - 1, &one, sizeof one);
+        (void)written;
+        return;
+    }
     atomic_store_explicit(&pinned->wake, 1, memory_order_release);
     dctx_futex_wake_one(&pinned->wake);
 }

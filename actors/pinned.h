@@ -15,8 +15,9 @@ struct dctx_pinned {
     pthread_t thread;
     struct dctx_pinned *next; /* of the system's; under its pinned_lock */
     dctx_futex_t wake;        /* 1: the actor is to run; release by who put the first message in */
-    dctx_futex_t left;        /* 1: the thread touches nothing any more; release */
-    _Atomic(bool) dismissed;  /* the actor never came to be */
+    int event;         /* an eventfd and one more, once the actor watches sockets: see poll.h */
+    dctx_futex_t left; /* 1: the thread touches nothing any more; release */
+    _Atomic(bool) dismissed; /* the actor never came to be */
 };
 
 /* Starts a thread for an actor. DCTX_ERR_NOMEM, DCTX_ERR_IO. */

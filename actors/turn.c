@@ -1,11 +1,13 @@
 #include "turn.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 
 #include <dcontext/internal.h>
 
+#include "actor.h"
 #include "ask.h"
 #include "deadletter.h"
 #include "extra.h"
@@ -521,6 +523,26 @@ dctx_turn_t dctx_turn_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most
         if (next == DCTX_ADVANCE_IDLE)
             return gone ? DCTX_TURN_GONE : DCTX_TURN_IDLE;
     }
+}
+
+bool dctx_turn_outside_(dctx_runner_t *runner, dctx_actor_t *actor,
+                        void (*call)(dctx_actor_t *actor, void *arg), void *arg)
+{
+    dctx_scope_t scope;
+    dctx_runner_turn(runner, actor);
+    dctx_runner_begin(runner, actor, NULL, NULL, "actor:");
+    enter_anyhow(runner, NULL, actor->scope, &scope);
+    call(actor, arg);
+    leave(runner, actor, &scope);
+    if (!dctx_runner_end(runner))
+        return false;
+    if (actor->stopping) {
+        /* The stop in the mailbox has the cell cleared away by a turn, once we have ended here. */
+        (void)dctx_actor_stop_(runner->system, runner, dctx_self(actor).id_);
+        return end_actor(runner, actor, DCTX_ERR_STOPPED, true);
+    }
+    unsigned n = 0;
+    return replay(runner, actor, &n, UINT_MAX) != DCTX_TURN_ABANDONED;
 }
 
 /* What the stopper does with a node in the place of take(). */

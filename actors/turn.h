@@ -23,6 +23,13 @@ enum { DCTX_SCOPE_NAME = DCTX_NAME_MAX + 16 };
 const char *dctx_turn_scope_(const dctx_actor_t *actor, const dctx_message_t *message,
                              char buffer[DCTX_SCOPE_NAME]);
 
+/*
+ * Runs a callback of an actor that no message brought, under its scope and no other context; then what that left
+ * to do: an end, or messages that were put back. For the thread of a pinned actor between its turns. False: abandoned.
+ */
+bool dctx_turn_outside_(dctx_runner_t *runner, dctx_actor_t *actor,
+                        void (*call)(dctx_actor_t *actor, void *arg), void *arg);
+
 /* `most`: messages to handle. */
 dctx_turn_t dctx_turn_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most);
 

@@ -5,6 +5,7 @@
 #include <dcontext/actor.h>
 #include <dcontext/dcontext.h>
 #include <dcontext/handling.h>
+#include <dcontext/sockets.h>
 #include <dcontext/system.h>
 #include <dcontext/testing.h>
 #include <dcontext/timer.h>

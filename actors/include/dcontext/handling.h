@@ -35,6 +35,23 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_become_push(dctx_actor_t *self,
                                                           dctx_handler_fn handler);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_unbecome(dctx_actor_t *self);
 
+/* ---- what a message holds -------------------------------------------------------------------- */
+
+/*
+ * Take the content out of a message, without a copy: *ret_value is then the caller's, as a value of
+ * this type is. For user types and DCTX_TYPE_ZMSG; what several members of a group share is copied.
+ *
+ * Ownership: the caller's, to destroy as its type does; the message has no content any more. On an
+ *   error it is as before, and *ret_value untouched.
+ * Errors: DCTX_ERR_TYPE (the message holds another type, or does not decode, or it is a string or
+ *   bytes); DCTX_ERR_INVALID; DCTX_ERR_NOMEM and what the type's copy says (shared).
+ * Thread-safety: the callback the message came to; for one of dctx_ask_wait() its owner's thread.
+ * Limits and units: none.
+ */
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_message_take(const dctx_message_t *message,
+                                                           const dctx_type_t *type,
+                                                           void *ret_value);
+
 /* ---- passing on ------------------------------------------------------------------------------ */
 
 /*

@@ -96,12 +96,9 @@ typedef struct dctx_interceptor {
     void *arg;
 } dctx_interceptor_t;
 
-/* When the context of an outgoing message does not encode, or that of an incoming one is
- * refused. */
-typedef enum dctx_error_policy {
-    DCTX_ON_ERROR_CONTINUE = 0, /* go on without context, count, log: the default */
-    DCTX_ON_ERROR_REJECT = 1    /* the send fails; an incoming message is dead-lettered */
-} dctx_error_policy_t;
+/* When the context of an outgoing message does not encode, or that of an incoming one is refused:
+ * DCTX_ON_ERROR_CONTINUE, the default, or DCTX_ON_ERROR_REJECT. */
+typedef dctx_on_error_t dctx_error_policy_t;
 
 /*
  * What becomes of a message whose deadline has passed when its turn comes: nobody waits for it any

@@ -66,6 +66,16 @@ typedef enum dctx_error {
 } dctx_error_t;
 
 /*
+ * What is done with a message whose context is in error: one that does not encode, a stamp that is
+ * refused, or missing or there against the rule of a socket's policy.
+ */
+typedef enum dctx_on_error {
+    DCTX_ON_ERROR_CONTINUE = 0, /* counted and logged; the message goes on without context */
+    /* counted and logged; a send fails, and what came in goes to the dead-letter callback */
+    DCTX_ON_ERROR_REJECT = 1
+} dctx_on_error_t;
+
+/*
  * A short sentence for an error, in English, for logs and messages.
  *
  * Ownership: static; never NULL; an unknown value has a sentence too.

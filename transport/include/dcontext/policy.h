@@ -62,13 +62,6 @@ typedef enum dctx_claim {
     DCTX_CLAIM_DROP = 3
 } dctx_claim_rule_t;
 
-/* What is done with a message whose context is in error: a refused stamp, or one missing or there
- * against the rule. */
-typedef enum dctx_on_error {
-    DCTX_ON_ERROR_CONTINUE = 0, /* counted and logged; the message goes on with an empty context */
-    DCTX_ON_ERROR_REJECT = 1    /* counted and logged; it goes to the dead-letter callback */
-} dctx_on_error_t;
-
 /*
  * Names, the last followed by NULL. "shop." stands for that name, "shop.*" for all that begin with
  * "shop."; ASCII case is ignored. An `allow` that is NULL allows all, an empty one none; `deny` goes
