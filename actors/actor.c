@@ -102,10 +102,10 @@ static dctx_error_t make_start(dctx_system_t *system, dctx_runner_t *runner, dct
 
 /* All of a spawn that can fail. On an error nothing is left of it. */
 static dctx_error_t prepare(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor,
-                            const dctx_actor_options_t *options, uint64_t id)
+                            const dctx_actor_options_t *options, bool internal, uint64_t id)
 {
     actor->extra = NULL;
-    dctx_error_t error = dctx_gauge_prepare_(actor, options);
+    dctx_error_t error = dctx_gauge_prepare_(actor, options, internal);
     if (error == DCTX_OK)
         error = make_start(system, runner, actor, options, id);
     if (error != DCTX_OK)
@@ -144,7 +144,7 @@ static dctx_error_t check(dctx_system_t *system, dctx_runner_t *runner,
 {
     if (options->handler == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "an actor needs a handler");
-    if (options->flags & ~(unsigned)(DCTX_PINNED | DCTX_COUNTED))
+    if (options->flags & ~(unsigned)(DCTX_PINNED | DCTX_COUNTED | DCTX_METERED))
         return dctx_fail_(DCTX_ERR_INVALID, "unknown flags %#x for an actor", options->flags);
     uint32_t limit = runner != NULL ? DCTX_PHASE_CLOSING : DCTX_PHASE_STOPPING;
     if (dctx_phase_(system) >= limit)
@@ -165,8 +165,9 @@ dctx_error_t dctx_spawn_(dctx_system_t *system, const dctx_actor_options_t *opti
     uint64_t generation =
         dctx_life_generation(atomic_load_explicit(&actor->life, memory_order_relaxed));
     uint64_t id = dctx_id_make(generation, actor->slot.index);
-    actor->system = system;
-    error = prepare(system, runner, actor, options, id);
+    if (actor->system == NULL) /* only the cell's first time: others may be reading it */
+        actor->system = system;
+    error = prepare(system, runner, actor, options, internal, id);
     if (error != DCTX_OK) {
         dctx_slab_give(&system->actors, actor);
         return error;
@@ -179,7 +180,7 @@ dctx_error_t dctx_spawn_(dctx_system_t *system, const dctx_actor_options_t *opti
     actor->may_block = (options->flags & DCTX_PINNED) != 0;
     actor->internal = internal;
     dctx_message_t *start = actor->start;
-    dctx_gauge_open_(actor, options, (uint32_t)generation);
+    dctx_gauge_open_(actor, options, internal, (uint32_t)generation);
     if (!internal)
         dctx_count_(system, runner, DCTX_TALLY_SPAWNED);
     /* From the first store on receivers serve it, from the second senders find it. The second is

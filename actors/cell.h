@@ -24,6 +24,7 @@
 typedef struct dctx_extra dctx_extra_t;
 typedef struct dctx_pinned dctx_pinned_t;
 typedef struct dctx_gauge dctx_gauge_t;
+typedef struct dctx_meter dctx_meter_t;
 
 /* The low half of `life`; the high half is the generation, 31 bits, never 0. */
 #define DCTX_LIFE_ALIVE       ((uint64_t)1) /* takes messages */

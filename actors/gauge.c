@@ -14,6 +14,12 @@ enum { NS_PER_MS = 1000000, WAIT_MS = 1000, SPARE = 1024 };
 
 /* ---- making ------------------------------------------------------------------------------------ */
 
+static bool is_metered(const dctx_system_t *system, const dctx_actor_options_t *options,
+                       bool internal)
+{
+    return (options->flags & DCTX_METERED) || (system->options.metrics && !internal);
+}
+
 static bool is_needed(const dctx_actor_options_t *options)
 {
     return options->mailbox_limit > 0 || (options->flags & DCTX_COUNTED);
@@ -33,20 +39,28 @@ static dctx_error_t check(const dctx_actor_options_t *options)
     return DCTX_OK;
 }
 
-dctx_error_t dctx_gauge_prepare_(dctx_actor_t *actor, const dctx_actor_options_t *options)
+dctx_error_t dctx_gauge_prepare_(dctx_actor_t *actor, const dctx_actor_options_t *options,
+                                 bool internal)
 {
+    bool metered = is_metered(actor->system, options, internal);
     dctx_error_t error = check(options);
-    if (error != DCTX_OK || !is_needed(options) ||
-        atomic_load_explicit(&actor->gauge, memory_order_relaxed) != NULL)
+    if (error != DCTX_OK || (!metered && !is_needed(options)))
         return error;
-    dctx_gauge_t *gauge = dctx_calloc_aligned_(sizeof *gauge);
+    dctx_gauge_t *gauge = atomic_load_explicit(&actor->gauge, memory_order_relaxed);
+    if (gauge == NULL)
+        gauge = dctx_calloc_aligned_(sizeof *gauge);
     if (gauge == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory to count an actor's messages");
     atomic_store_explicit(&actor->gauge, gauge, memory_order_release);
+    if (metered && gauge->meter == NULL)
+        gauge->meter = dctx_calloc_(1, sizeof *gauge->meter);
+    if (metered && gauge->meter == NULL)
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory to measure an actor");
     return DCTX_OK;
 }
 
-void dctx_gauge_open_(dctx_actor_t *actor, const dctx_actor_options_t *options, uint32_t generation)
+void dctx_gauge_open_(dctx_actor_t *actor, const dctx_actor_options_t *options, bool internal,
+                      uint32_t generation)
 {
     dctx_gauge_t *gauge = atomic_load_explicit(&actor->gauge, memory_order_relaxed);
     if (gauge == NULL)
@@ -61,6 +75,9 @@ void dctx_gauge_open_(dctx_actor_t *actor, const dctx_actor_options_t *options, 
     atomic_store_explicit(&gauge->policy, (uint32_t)options->overflow, memory_order_relaxed);
     atomic_store_explicit(&gauge->wait_ns, wait_ms * NS_PER_MS, memory_order_relaxed);
     atomic_store_explicit(&gauge->most, 0, memory_order_relaxed);
+    atomic_store_explicit(&gauge->overflowed, 0, memory_order_relaxed);
+    bool metered = is_metered(actor->system, options, internal);
+    atomic_store_explicit(&gauge->metered, metered ? gauge->meter : NULL, memory_order_release);
     /* Release: who finds our generation finds the above. */
     atomic_store(&gauge->state, (uint64_t)generation << 32);
 }
@@ -70,7 +87,17 @@ void dctx_gauge_close_(dctx_actor_t *actor)
     dctx_gauge_t *gauge = atomic_load_explicit(&actor->gauge, memory_order_relaxed);
     if (gauge == NULL)
         return;
-    atomic_store(&gauge->state, 0);
+    dctx_meter_t *meter = atomic_load_explicit(&gauge->metered, memory_order_relaxed);
+    if (meter == NULL) {
+        atomic_store(&gauge->state, 0);
+    } else {
+        dctx_system_t *system = actor->system;
+        pthread_mutex_lock(&system->meter_lock);
+        atomic_store(&gauge->state, 0);
+        atomic_store_explicit(&gauge->metered, NULL, memory_order_relaxed);
+        dctx_meter_fold_(&system->gone, meter);
+        pthread_mutex_unlock(&system->meter_lock);
+    }
     (void)atomic_fetch_add(&gauge->room, 1);
     if (atomic_load(&gauge->waiters) > 0)
         dctx_futex_wake_all(&gauge->room);
@@ -81,11 +108,19 @@ void dctx_gauges_finish_(dctx_slab_t *actors)
     uint32_t count = dctx_slab_count(actors);
     for (uint32_t i = 0; i < count; i++) {
         dctx_actor_t *actor = dctx_slab_at(actors, i);
-        dctx_release_aligned_(atomic_load(&actor->gauge));
+        dctx_gauge_t *gauge = atomic_load(&actor->gauge);
+        if (gauge != NULL)
+            dctx_release_(gauge->meter);
+        dctx_release_aligned_(gauge);
     }
 }
 
 /* ---- counting ---------------------------------------------------------------------------------- */
+
+static void count_overflow(dctx_gauge_t *gauge)
+{
+    (void)atomic_fetch_add_explicit(&gauge->overflowed, 1, memory_order_relaxed);
+}
 
 static void note_most(dctx_gauge_t *gauge, uint32_t depth)
 {
@@ -108,13 +143,27 @@ dctx_admission_t dctx_gauge_enter_(dctx_gauge_t *gauge, uint32_t generation)
         if (limit == 0 || depth < limit)
             continue;
         uint32_t policy = atomic_load_explicit(&gauge->policy, memory_order_relaxed);
-        if (policy != DCTX_OVERFLOW_DROP_OLDEST)
-            return policy == DCTX_OVERFLOW_DROP_NEWEST ? DCTX_ADMISSION_DROP : DCTX_ADMISSION_FULL;
-        if (depth >= atomic_load_explicit(&gauge->hard, memory_order_relaxed))
-            return DCTX_ADMISSION_DROP;
+        if (policy == DCTX_OVERFLOW_DROP_OLDEST &&
+            depth < atomic_load_explicit(&gauge->hard, memory_order_relaxed))
+            continue;
+        bool drop = policy == DCTX_OVERFLOW_DROP_OLDEST || policy == DCTX_OVERFLOW_DROP_NEWEST;
+        if (policy != DCTX_OVERFLOW_BLOCK) /* who waits tries more than once */
+            count_overflow(gauge);
+        return drop ? DCTX_ADMISSION_DROP : DCTX_ADMISSION_FULL;
     } while (!atomic_compare_exchange_weak(&gauge->state, &state, state + 1));
     note_most(gauge, depth + 1);
     return DCTX_ADMISSION_IN;
+}
+
+void dctx_gauge_stamp_(dctx_gauge_t *gauge, dctx_system_t *system, dctx_message_t *message)
+{
+    dctx_meter_t *meter = atomic_load_explicit(&gauge->metered, memory_order_acquire);
+    if (meter == NULL || !dctx_message_has_room_(message))
+        return;
+    message->node.flags |= DCTX_MESSAGE_METERED;
+    message->sent_at = dctx_now_(system);
+    if ((uint32_t)atomic_load_explicit(&gauge->state, memory_order_relaxed) == 1)
+        atomic_store_explicit(&meter->oldest, message->sent_at, memory_order_relaxed);
 }
 
 dctx_error_t dctx_gauge_take_(dctx_actor_t *actor, dctx_message_t *message)
@@ -126,6 +175,7 @@ dctx_error_t dctx_gauge_take_(dctx_actor_t *actor, dctx_message_t *message)
     if (admission != DCTX_ADMISSION_IN)
         return admission == DCTX_ADMISSION_GONE ? DCTX_ERR_NO_ACTOR : DCTX_ERR_FULL;
     message->node.flags |= DCTX_MESSAGE_COUNTED;
+    dctx_gauge_stamp_(gauge, actor->system, message);
     return DCTX_OK;
 }
 
@@ -141,7 +191,10 @@ bool dctx_gauge_leave_(dctx_gauge_t *gauge, uint32_t generation)
         dctx_futex_wake_all(&gauge->room);
     }
     uint32_t limit = atomic_load_explicit(&gauge->limit, memory_order_relaxed);
-    return limit != 0 && (uint32_t)state > limit;
+    bool over = limit != 0 && (uint32_t)state > limit;
+    if (over)
+        count_overflow(gauge);
+    return over;
 }
 
 int64_t dctx_actor_depth_(dctx_ref_t ref)
@@ -243,6 +296,7 @@ dctx_error_t dctx_gauge_admit_(dctx_actor_t *actor, uint64_t id, int64_t ns, boo
         return dctx_fail_(DCTX_ERR_NO_ACTOR, "the actor has gone");
     if (atomic_load_explicit(&gauge->policy, memory_order_relaxed) != DCTX_OVERFLOW_BLOCK)
         return say_full(actor, id, "");
+    count_overflow(gauge);
     if (!may_wait(actor))
         return say_full(actor, id, "; a worker's thread, or its own, must not wait for room");
     (void)atomic_fetch_add(&gauge->waiters, 1);

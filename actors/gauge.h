@@ -21,6 +21,7 @@
 #include "cell.h"
 #include "futex.h"
 #include "message.h"
+#include "meter.h"
 
 struct dctx_gauge {
     _Alignas(64) _Atomic(uint64_t) state; /* the actor's generation << 32 | messages that wait */
@@ -28,9 +29,12 @@ struct dctx_gauge {
     _Atomic(uint32_t) hard;               /* what even DCTX_OVERFLOW_DROP_OLDEST does not go over */
     _Atomic(uint32_t) policy;             /* dctx_overflow_t */
     _Atomic(uint32_t) most;               /* that ever waited at once */
+    _Atomic(uint64_t) overflowed;         /* messages that found no room, or had to go */
     _Atomic(int64_t) wait_ns;
-    _Atomic(uint32_t) waiters; /* senders that wait for room */
-    dctx_futex_t room;         /* goes up when there may be some */
+    _Atomic(uint32_t) waiters;       /* senders that wait for room */
+    dctx_futex_t room;               /* goes up when there may be some */
+    _Atomic(dctx_meter_t *) metered; /* `meter`, while the actor is measured; else NULL */
+    dctx_meter_t *meter;             /* made by spawn, for good */
 };
 
 typedef enum dctx_admission {
@@ -41,10 +45,11 @@ typedef enum dctx_admission {
 } dctx_admission_t;
 
 /* Checks the options and makes the gauge if they need one. DCTX_ERR_INVALID, DCTX_ERR_NOMEM. For spawn. */
-dctx_error_t dctx_gauge_prepare_(dctx_actor_t *actor, const dctx_actor_options_t *options);
+dctx_error_t dctx_gauge_prepare_(dctx_actor_t *actor, const dctx_actor_options_t *options,
+                                 bool internal);
 
 /* The actor takes messages from now on; no more. The second wakes who waits. For spawn and the receiver. */
-void dctx_gauge_open_(dctx_actor_t *actor, const dctx_actor_options_t *options,
+void dctx_gauge_open_(dctx_actor_t *actor, const dctx_actor_options_t *options, bool internal,
                       uint32_t generation);
 void dctx_gauge_close_(dctx_actor_t *actor);
 
@@ -61,6 +66,9 @@ dctx_error_t dctx_gauge_take_(dctx_actor_t *actor, dctx_message_t *message);
  * DCTX_ERR_FULL, DCTX_ERR_DEADLINE, DCTX_ERR_NO_ACTOR, all with words.
  */
 dctx_error_t dctx_gauge_admit_(dctx_actor_t *actor, uint64_t id, int64_t ns, bool *ret_drop);
+
+/* Marks a message that was counted in with the time, if its actor is measured and there is room for it. Any thread. */
+void dctx_gauge_stamp_(dctx_gauge_t *gauge, dctx_system_t *system, dctx_message_t *message);
 
 /* Counts a message out, as it is taken, or when it does not go after all. True: it is over the bound, and so the
  * oldest of too many. Any thread. */

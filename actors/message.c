@@ -84,7 +84,8 @@ void dctx_message_destroy(dctx_message_t **message_p)
 static void *place(dctx_message_t *message, const dctx_type_t *type, size_t size)
 {
     void *place = message->inline_;
-    if (size > DCTX_MESSAGE_INLINE) {
+    bool metered = (message->node.flags & DCTX_MESSAGE_METERED) != 0;
+    if (size > (metered ? sizeof message->metered_ : DCTX_MESSAGE_INLINE)) {
         place = dctx_alloc_(size);
         if (place == NULL) {
             (void)dctx_fail_(DCTX_ERR_NOMEM, "no memory for a message of type \"%s\", %zu bytes",
@@ -210,9 +211,20 @@ void dctx_message_put_parcel_(dctx_message_t *message, dctx_parcel_t *parcel)
     message->node.flags |= DCTX_MESSAGE_REMOTE;
 }
 
+bool dctx_message_has_room_(const dctx_message_t *message)
+{
+    if (message->type == NULL || message->value != message->inline_)
+        return true;
+    return dctx_type_stored_size_(message->type, message->value) <= sizeof message->metered_;
+}
+
 void dctx_message_take_content_(dctx_message_t *message, dctx_message_t *from)
 {
     unsigned flags = from->node.flags & CONTENT_FLAGS;
+    bool metered = (message->node.flags & DCTX_MESSAGE_METERED) != 0;
+    int64_t sent_at = message->sent_at;
+    if (metered && !dctx_message_has_room_(from))
+        message->node.flags &= (uint16_t)~DCTX_MESSAGE_METERED;
     message->node.flags = (uint16_t)(message->node.flags | flags);
     message->type = from->type;
     message->value = from->value;
@@ -227,6 +239,8 @@ void dctx_message_take_content_(dctx_message_t *message, dctx_message_t *from)
             bytes->data = bytes + 1;
         }
     }
+    if (message->node.flags & DCTX_MESSAGE_METERED)
+        message->sent_at = sent_at;
     from->type = NULL;
     from->value = NULL;
     from->node.flags &= (uint16_t)~CONTENT_FLAGS;

@@ -6,6 +6,7 @@
 #define DCTX_MESSAGE_H
 
 #include <stdbool.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,7 +32,8 @@ enum dctx_message_flag {
     DCTX_MESSAGE_MOVED = 512, /* the handler sent it on or kept it: there is nothing left in it */
     DCTX_MESSAGE_KEPT = 1024, /* moved into a cell that is counted in its place */
     DCTX_MESSAGE_FORWARDED = 2048, /* sent on by an actor here: it has not crossed a border since */
-    DCTX_MESSAGE_RELAYED = 4096 /* though it came from another node, who asks is in this process */
+    DCTX_MESSAGE_RELAYED = 4096, /* though it came from another node, who asks is in this process */
+    DCTX_MESSAGE_METERED = 8192  /* `sent_at` is set, and the value leaves room for it */
 };
 
 /* A value as it was decoded, for each descriptor that somebody looked through. */
@@ -76,6 +78,10 @@ struct dctx_message {
         dctx_parcel_t *parcel;
         max_align_t alignment_;
         unsigned char inline_[DCTX_MESSAGE_INLINE];
+        struct {
+            unsigned char metered_[DCTX_MESSAGE_INLINE - sizeof(int64_t)];
+            int64_t sent_at; /* with DCTX_MESSAGE_METERED, which is set before a value is stored */
+        };
     };
 };
 
@@ -133,6 +139,9 @@ void dctx_parcel_destroy_(dctx_parcel_t *parcel);
 /* Takes the parcel out of a message that came from another node, and puts it into one without content. */
 dctx_parcel_t *dctx_message_take_parcel_(dctx_message_t *message);
 void dctx_message_put_parcel_(dctx_message_t *message, dctx_parcel_t *parcel);
+
+/* True if there is room for `sent_at` beside the content. */
+bool dctx_message_has_room_(const dctx_message_t *message);
 
 /* Hands a message on: its content and flags of content move, `from` has none afterwards. */
 void dctx_message_take_content_(dctx_message_t *message, dctx_message_t *from);

@@ -247,9 +247,12 @@ static dctx_error_t admit(const sending_t *sending, dctx_actor_t *actor, dctx_me
     if (sending->record != NULL)
         left = sending->patience - dctx_now_(sending->home);
     dctx_error_t error = dctx_gauge_admit_(actor, sending->to.id_, left, ret_full);
-    if (error == DCTX_OK && !*ret_full)
-        message->node.flags |= DCTX_MESSAGE_COUNTED;
-    return error;
+    if (error != DCTX_OK || *ret_full)
+        return error;
+    message->node.flags |= DCTX_MESSAGE_COUNTED;
+    dctx_gauge_stamp_(atomic_load_explicit(&actor->gauge, memory_order_relaxed), sending->system,
+                      message);
+    return DCTX_OK;
 }
 
 /* The message does not go into the mailbox after all. */

@@ -86,7 +86,13 @@ dctx_error_t dctx_stash(dctx_actor_t *self, const dctx_message_t *message)
         kept->snapshot = dctx_snapshot_ref(from->snapshot);
     if (from->node.flags & DCTX_MESSAGE_REMOTE)
         dctx_runner_forget_type_(dctx_runner_here);
+    int64_t sent_at = from->sent_at;
     dctx_message_take_content_(kept, from);
+    /* It waits on. */
+    if (from->node.flags & DCTX_MESSAGE_METERED) {
+        kept->node.flags |= DCTX_MESSAGE_METERED;
+        kept->sent_at = sent_at;
+    }
     from->node.flags |= DCTX_MESSAGE_MOVED | DCTX_MESSAGE_KEPT | DCTX_MESSAGE_ANSWERED;
     append(&stash->list, kept);
     stash->listed++;

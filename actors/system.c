@@ -325,6 +325,7 @@ static void init(dctx_system_t *system)
     dctx_pool_init(&system->pool);
     dctx_names_init(&system->names);
     dctx_peers_init(&system->peers);
+    pthread_mutex_init(&system->meter_lock, NULL);
     pthread_mutex_init(&system->pinned_lock, NULL);
     pthread_mutex_init(&system->stop_lock, NULL);
 }
@@ -346,6 +347,7 @@ static void finish(dctx_system_t *system)
     dctx_pipeline_finish(&system->pipeline);
     dctx_snapshot_unref(&system->empty);
     dctx_release_(system->left_behind);
+    pthread_mutex_destroy(&system->meter_lock);
     pthread_mutex_destroy(&system->pinned_lock);
     pthread_mutex_destroy(&system->stop_lock);
     dctx_release_aligned_(system);

@@ -14,6 +14,7 @@
 #include "futex.h"
 #include "interceptor.h"
 #include "io.h"
+#include "meter.h"
 #include "names.h"
 #include "peers.h"
 #include "pool.h"
@@ -66,6 +67,8 @@ struct dctx_system {
     _Atomic(unsigned) caller_next;
 
     dctx_stage_t stage;
+    pthread_mutex_t meter_lock;
+    dctx_meter_t gone; /* under meter_lock: what was measured of actors that have ended */
 
     pthread_mutex_t pinned_lock;
     dctx_pinned_t *pinned; /* under pinned_lock: all threads of pinned actors not joined yet */

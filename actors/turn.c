@@ -82,7 +82,6 @@ const char *dctx_turn_scope_(const dctx_actor_t *actor, const dctx_message_t *me
 static void close_life(dctx_system_t *system, dctx_actor_t *actor, dctx_error_t reason)
 {
     actor->death = reason;
-    dctx_gauge_close_(actor);
     atomic_store_explicit(&actor->serving, 0, memory_order_relaxed);
     uint64_t life = atomic_load_explicit(&actor->life, memory_order_relaxed);
     uint64_t closed;
@@ -93,6 +92,7 @@ static void close_life(dctx_system_t *system, dctx_actor_t *actor, dctx_error_t 
         closed = generation << 32 | DCTX_LIFE_DEAD | (life & DCTX_LIFE_STOP_POSTED);
     } while (!atomic_compare_exchange_weak_explicit(&actor->life, &life, closed,
                                                     memory_order_acq_rel, memory_order_relaxed));
+    dctx_gauge_close_(actor);
     dctx_name_t *named = atomic_load_explicit(&actor->named, memory_order_relaxed);
     if (named != NULL)
         dctx_names_remove(&system->names, named);
@@ -217,6 +217,36 @@ static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *m
     return true;
 }
 
+/* The time at which the message after this one was sent; `now` if there is none yet. */
+static int64_t next_sent_at(const dctx_message_t *message, int64_t now)
+{
+    dctx_node_t *next = atomic_load_explicit(&message->node.next, memory_order_acquire);
+    bool stamped = next != NULL && next->kind == DCTX_NODE_MESSAGE &&
+                   (next->flags & DCTX_MESSAGE_METERED) != 0;
+    return stamped ? dctx_message_of(next)->sent_at : now;
+}
+
+/* The same, with a look at the clock before and after. */
+static bool handle_measured(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message)
+{
+    dctx_gauge_t *gauge = atomic_load_explicit(&actor->gauge, memory_order_relaxed);
+    dctx_meter_t *meter = atomic_load_explicit(&gauge->metered, memory_order_relaxed);
+    int64_t begin = dctx_now_(runner->system);
+    uint64_t failed = dctx_tally_read(&runner->tallies, DCTX_TALLY_FAILED);
+    int64_t sent_at = message->sent_at;
+    atomic_store_explicit(&meter->oldest, next_sent_at(message, begin), memory_order_relaxed);
+    if (!handle(runner, actor, message))
+        return false;
+    dctx_timing_record_(&meter->run, dctx_now_(runner->system) - begin);
+    bool kept = (message->node.flags & DCTX_MESSAGE_KEPT) != 0;
+    if (!kept) /* one that is kept for later waits on */
+        dctx_timing_record_(&meter->wait, begin - sent_at);
+    if (!kept && (message->node.flags & DCTX_MESSAGE_HANDLED))
+        dctx_meter_add_(&meter->handled, 1);
+    dctx_meter_add_(&meter->failed, dctx_tally_read(&runner->tallies, DCTX_TALLY_FAILED) - failed);
+    return true;
+}
+
 /* A message that is not handled. False: abandoned. */
 static bool bury(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
                  dctx_error_t reason)
@@ -331,6 +361,8 @@ static inline bool serve(dctx_runner_t *runner, dctx_actor_t *actor, dctx_messag
         return bury_or_end(runner, actor, message);
     if (__builtin_expect(comes_too_late(runner, message), 0))
         return bury(runner, actor, message, DCTX_ERR_DEADLINE);
+    if (__builtin_expect(message->node.flags & DCTX_MESSAGE_METERED, 0))
+        return handle_measured(runner, actor, message);
     return handle(runner, actor, message);
 }
 

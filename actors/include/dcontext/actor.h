@@ -32,8 +32,9 @@ typedef dctx_error_t (*dctx_handler_fn)(dctx_actor_t *self, const dctx_message_t
                                         void *state);
 
 enum {
-    DCTX_PINNED = 1, /* a thread of its own: may block, may own sockets */
-    DCTX_COUNTED = 2 /* the messages that wait for it are counted; as with a mailbox_limit */
+    DCTX_PINNED = 1,  /* a thread of its own: may block, may own sockets */
+    DCTX_COUNTED = 2, /* the messages that wait for it are counted; as with a mailbox_limit */
+    DCTX_METERED = 4  /* and measured: see metrics.h */
 };
 
 /*

@@ -6,6 +6,7 @@
 #include <dcontext/dcontext.h>
 #include <dcontext/handling.h>
 #include <dcontext/sockets.h>
+#include <dcontext/metrics.h>
 #include <dcontext/system.h>
 #include <dcontext/testing.h>
 #include <dcontext/timer.h>

@@ -142,6 +142,7 @@ typedef struct dctx_system_options {
     /* runs on the I/O actor's thread, while the callback goes on */
     void (*on_blocked)(const dctx_blocked_t *blocked, void *arg);
     dctx_test_world_t *world; /* NULL: threads and real time; else dcontext/testing.h */
+    bool metrics; /* all actors are measured: see metrics.h */
 } dctx_system_options_t;
 
 /*
