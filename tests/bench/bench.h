@@ -58,6 +58,10 @@ double bench_in_turns(bench_fn run, void *arg, bench_fn reference, void *referen
                       double *ret_ns, double *ret_reference_ns);
 void bench_print(const char *name, double value, const char *unit);
 
+/* For an operation that is done elsewhere, as by another process that keeps the time itself: called from
+ * the operation, says how long all of it took. */
+void bench_took(uint64_t nanoseconds);
+
 /* Prints M if it was used. Returns the exit status: 1 if nothing was measured, as when no name
  * matched. */
 int bench_finish(void);

@@ -7,6 +7,7 @@
  * (.vs_zmq) and with the bytes of a stamp (.vs_zmq_stamped). Lines named .context_cost are the cost
  * of a message with context, to one without.
  */
+#include <fcntl.h>
 #include <math.h>
 #include <poll.h>
 #include <pthread.h>
@@ -21,6 +22,8 @@
 
 #include <dcontext/actors.h>
 
+#include "actors_lines.h"
+#include "actors_peers.h"
 #include "bench.h"
 
 enum { KEYS = 5, STAMP_MOST = 512, ENDPOINT = 128, TIMEOUT_MS = 10000 };
@@ -315,7 +318,7 @@ static void server_start(server_t *server)
 {
     int control[2], announce[2];
     char endpoints[2][ENDPOINT];
-    BENCH_REQUIRE(pipe(control) == 0 && pipe(announce) == 0);
+    BENCH_REQUIRE(pipe2(control, O_CLOEXEC) == 0 && pipe2(announce, O_CLOEXEC) == 0);
     server->pid = fork();
     BENCH_REQUIRE(server->pid >= 0);
     if (server->pid == 0) {
@@ -463,6 +466,7 @@ int main(int argc, char **argv)
     bench_init(argc, argv);
     bench_set_round(20);
     server_start(&server);
+    peers_start();
     register_keys();
 
     DCTX_SCOPE("api-gateway");
@@ -474,9 +478,11 @@ int main(int argc, char **argv)
     {
         DCTX_SCOPE("order"); /* the second name of the chain of a tell */
         measure_tell(system);
+        measure_lines(system, keys[3]);
     }
     measure_ask(system, &server);
     dctx_system_destroy(&system);
     server_stop(&server);
+    peers_stop();
     return bench_finish();
 }
