@@ -178,6 +178,7 @@ dctx_error_t dctx_spawn_(dctx_system_t *system, const dctx_actor_options_t *opti
     actor->destroy_state = options->destroy_state;
     actor->stopping = false;
     actor->may_block = (options->flags & DCTX_PINNED) != 0;
+    actor->asks = 0;
     actor->internal = internal;
     dctx_message_t *start = actor->start;
     dctx_gauge_open_(actor, options, internal, (uint32_t)generation);

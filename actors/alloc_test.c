@@ -1,5 +1,6 @@
 /* Each allocation of the library fails once, in turn: what was asked for then fails whole, and can be asked for
  * again. */
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -261,5 +262,87 @@ Test(alloc, each_allocation_between_nodes, .init = set_up, .timeout = 240)
         finish(&here);
         finish(&there);
         dctx_free(endpoint);
+    }
+}
+
+/* ---- cancelling -------------------------------------------------------------------------------- */
+
+/* Asks the next one, who never answers, and leaves its own asker to its fate. */
+typedef struct relay {
+    dctx_ref_t next;
+    gate_t passed, ended;
+} relay_t;
+
+static void relay_end(dctx_actor_t *self, dctx_error_t status, const dctx_message_t *reply,
+                      void *state, void *arg)
+{
+    (void)self;
+    (void)reply;
+    (void)arg;
+    cr_assert_neq(status, DCTX_OK);
+    gate_pass(&((relay_t *)state)->ended);
+}
+
+static dctx_error_t relay(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    relay_t *here = state;
+    (void)message;
+    DCTX_SCOPE("relay");
+    dctx_error_t error = dctx_ask(self, here->next, NULL, NULL, 0, relay_end, NULL);
+    gate_pass(&here->passed);
+    if (error != DCTX_OK)
+        gate_pass(&here->ended);
+    return error;
+}
+
+static dctx_error_t keep_waiting(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    (void)self;
+    (void)message;
+    (void)state;
+    while (!dctx_cancelled())
+        (void)sched_yield();
+    return dctx_cancel_check();
+}
+
+static void count_end(dctx_error_t status, const dctx_message_t *reply, void *arg)
+{
+    (void)status;
+    (void)reply;
+    gate_pass(arg);
+}
+
+Test(alloc, each_allocation_of_a_cancelled_ask, .init = set_up, .timeout = 120)
+{
+    bool reached = true;
+    for (long nth = 1; reached; nth++) {
+        cr_assert_lt(nth, 100);
+        relay_t state = {.passed = GATE_INIT, .ended = GATE_INIT};
+        gate_t ended = GATE_INIT;
+        dctx_system_t *system = start(&(dctx_system_options_t){.workers = 2});
+        state.next = spawn(system, "last", keep_waiting, NULL);
+        dctx_ref_t ref = spawn(system, "relay", relay, &state);
+        dctx_cancel_t *cancel = NULL;
+        arm(nth);
+        dctx_error_t error = dctx_cancel_new_under(NULL, &cancel);
+        if (error == DCTX_OK) {
+            DCTX_WITH_SCOPE("edge") {
+                error = dctx_cancel_enter(cancel);
+                if (error == DCTX_OK)
+                    error = dctx_ask_call(ref, NULL, NULL, 0, count_end, &ended);
+                if (error == DCTX_OK)
+                    cr_assert(gate_wait(&state.passed, 1) || gate_count(&ended) > 0);
+                (void)dctx_cancel(cancel, "enough");
+            }
+        }
+        reached = disarm();
+        if (error == DCTX_OK)
+            cr_assert(gate_wait(&ended, 1));
+        else
+            cr_assert_eq(error, DCTX_ERR_NOMEM);
+        dctx_cancel_unref(&cancel);
+        cr_assert(error != DCTX_OK || gate_wait(&state.ended, 1));
+        cr_assert_eq(counters(system).asks_in_flight, 0);
+        finish(&system);
     }
 }

@@ -49,6 +49,7 @@ struct dctx_actor {
     bool may_block;     /* it was spawned DCTX_PINNED */
     bool internal;      /* one of the system's own: not counted */
     bool unstashed;     /* there are messages that were put back, to be handled next; see stash.h */
+    uint32_t asks;      /* of the living actor, made and not ended */
     dctx_error_t death; /* of a DEAD one: what becomes of its messages */
     dctx_handler_fn handler;
     void *state;

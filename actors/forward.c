@@ -7,6 +7,7 @@
 #include "send.h"
 #include "system.h"
 #include "turn.h"
+#include "work.h"
 
 /* For an ask that is sent on to another node without a deadline: how long its asker waits is his affair. */
 enum { RELAY_MS = 3600 * 1000 };
@@ -64,7 +65,13 @@ static dctx_error_t send_relayed(const dctx_actor_t *self, dctx_message_t *messa
     dctx_error_t error = dctx_reply_defer(message, &reply_to);
     if (error != DCTX_OK)
         return error;
-    error = dctx_ask_for_(self->system, to, NULL, NULL, message, RELAY_MS, relay, reply_to);
+    /* In the context that it came in, entered anew, the ask at hand is not known. */
+    dctx_cancel_t *work = NULL;
+    error = dctx_work_scope_(&work);
+    if (error == DCTX_OK && work != NULL)
+        error = dctx_cancel_enter(work);
+    if (error == DCTX_OK)
+        error = dctx_ask_for_(self->system, to, NULL, NULL, message, RELAY_MS, relay, reply_to);
     if (error != DCTX_OK)
         dctx_reply_undefer_(message, &reply_to);
     return error;

@@ -73,6 +73,14 @@ void dctx_io_post_(dctx_io_t *io, dctx_node_t *node)
         dctx_io_wake_(io);
 }
 
+void dctx_io_call_off_(dctx_io_t *io, const dctx_peer_t *peer, uint64_t ask, dctx_error_t why,
+                       const char *reason, const char *chain)
+{
+    dctx_outgoing_t *outgoing = dctx_outgoing_cancel_(peer->name, ask, why, reason, chain);
+    if (outgoing != NULL)
+        dctx_io_post_(io, &outgoing->node);
+}
+
 static void let_go(command_t *command)
 {
     if (atomic_fetch_sub(&command->holders, 1) > 1)
@@ -171,7 +179,7 @@ static void undeliverable(dctx_io_t *io, const char *target, const dctx_link_mes
     bool ask = message->kind == DCTX_LINK_ASK;
     if (ask || message->kind == DCTX_LINK_TELL)
         lose(io, target, type, why, snapshot, ask);
-    else
+    else if (message->kind != DCTX_LINK_CANCEL)
         dctx_log(DCTX_LOG_INFO, "an answer to %s is lost: %s", target, dctx_error_name(why));
     if (ask)
         (void)dctx_ask_fail_(system_of(io), &io->runner, message->correlation, why, NULL);
@@ -203,6 +211,12 @@ static void send_outgoing(dctx_io_t *io, dctx_outgoing_t *outgoing)
         dctx_outgoing_destroy_(outgoing);
         return;
     }
+    if (dctx_cancel_status(outgoing->scope) != DCTX_OK) {
+        dctx_tally_own(&io->runner.tallies, DCTX_TALLY_CANCELLED);
+        lose(io, remote->label, outgoing->type, DCTX_ERR_CANCELLED, outgoing->snapshot, false);
+        dctx_outgoing_destroy_(outgoing);
+        return;
+    }
     dctx_link_message_t message = {.kind = outgoing->kind,
                                    .code = outgoing->code,
                                    .correlation = outgoing->correlation,
@@ -215,10 +229,14 @@ static void send_outgoing(dctx_io_t *io, dctx_outgoing_t *outgoing)
     else if (outgoing->parcel != NULL)
         message.payload = outgoing->parcel->payload;
     const char *peer = remote != NULL ? remote->peer->name : outgoing->peer;
+    if (remote == NULL && outgoing->kind != DCTX_LINK_CANCEL)
+        dctx_inflight_remove(&io->inflight, peer, outgoing->correlation);
     dctx_error_t error = hand_to_link(io, peer, &message);
     if (error != DCTX_OK)
         undeliverable(io, remote != NULL ? remote->label : peer, &message, outgoing->type, error,
                       outgoing->snapshot);
+    else if (outgoing->kind == DCTX_LINK_CANCEL)
+        dctx_tally_own(&io->runner.tallies, DCTX_TALLY_CANCELS_SENT);
     dctx_outgoing_destroy_(outgoing);
 }
 
@@ -233,6 +251,7 @@ static void refuse(dctx_io_t *io, const char *peer, uint64_t correlation, dctx_e
 
 static void send_refusal(dctx_io_t *io, dctx_message_t *request)
 {
+    dctx_inflight_remove(&io->inflight, request->parcel->node, request->u.request.ask);
     refuse(io, request->parcel->node, request->u.request.ask, request->node.outcome);
     /* What was decoded of it is destroyed by user code. */
     begin(io);
@@ -309,8 +328,14 @@ static dctx_message_t *make_message(dctx_io_t *io, const char *peer,
         return NULL;
     }
     message->node.flags = DCTX_MESSAGE_REMOTE;
-    if (incoming->kind == DCTX_LINK_ASK)
+    if (incoming->kind == DCTX_LINK_ASK) {
+        message->parcel->work = dctx_inflight_add(&io->inflight, peer, incoming->correlation);
+        if (message->parcel->work == NULL) {
+            dctx_message_release_(system_of(io), &io->runner, message);
+            return NULL;
+        }
         message->node.flags |= DCTX_MESSAGE_ASK;
+    }
     message->u.request.ask = incoming->correlation;
     if (!dctx_snapshot_is_empty(incoming->snapshot))
         message->snapshot = dctx_snapshot_ref(incoming->snapshot);
@@ -396,6 +421,48 @@ static void take_answer(dctx_io_t *io, const char *peer, const dctx_link_message
     dctx_ask_end_(system, &io->runner, record, status);
 }
 
+/* Calls off what is done for a peer's ask; user code hears of it. */
+static void call_off(dctx_io_t *io, dctx_cancel_t *work, dctx_error_t why, const char *reason,
+                     const char *chain)
+{
+    begin(io);
+    (void)dctx_cancel_with_(work, why, reason, chain);
+    end(io);
+}
+
+/* [code, reason, chain, ...], or nothing: docs/wire.md. What is not of this form has no words. */
+static void take_cancel(dctx_io_t *io, const char *peer, const dctx_link_message_t *incoming)
+{
+    dctx_tally_own(&io->runner.tallies, DCTX_TALLY_CANCELS_RECEIVED);
+    dctx_cancel_t *work = dctx_inflight_find(&io->inflight, peer, incoming->correlation);
+    if (work == NULL)
+        return; /* it was answered meanwhile */
+    dctx_reader_t reader;
+    dctx_reader_init(&reader, incoming->payload.data, incoming->payload.size);
+    uint32_t count = dctx_read_array(&reader);
+    uint64_t code = dctx_read_uint(&reader);
+    dctx_bytes_t reason = dctx_read_str(&reader), chain = dctx_read_str(&reader);
+    bool words = count >= 3 && dctx_reader_error(&reader) == DCTX_OK;
+    char *reason_text = words ? dctx_strndup_(reason.data, reason.size) : NULL;
+    char *chain_text = words ? dctx_strndup_(chain.data, chain.size) : NULL;
+    call_off(io, work, words && code == DCTX_ERR_DEADLINE ? DCTX_ERR_DEADLINE : DCTX_ERR_CANCELLED,
+             reason_text, chain_text != NULL ? chain_text : "");
+    dctx_release_(reason_text);
+    dctx_release_(chain_text);
+}
+
+/* A node that has gone waits for nothing any more. */
+static void call_off_all(dctx_io_t *io, const char *peer)
+{
+    dctx_flight_t *flight = dctx_inflight_take_peer(&io->inflight, peer);
+    while (flight != NULL) {
+        dctx_flight_t *next = flight->next;
+        call_off(io, flight->work, DCTX_ERR_CANCELLED, "the node that asked has gone", "");
+        dctx_flight_free(flight);
+        flight = next;
+    }
+}
+
 static void on_message(const char *peer, const dctx_link_message_t *incoming, void *arg)
 {
     dctx_io_t *io = arg;
@@ -414,8 +481,10 @@ static void on_message(const char *peer, const dctx_link_message_t *incoming, vo
         take_answer(io, peer, incoming);
         break;
     case DCTX_LINK_CANCEL:
+        take_cancel(io, peer, incoming);
+        break;
     default:
-        break; /* nothing that we could stop */
+        break;
     }
 }
 
@@ -428,6 +497,10 @@ static void on_peer(const char *name, dctx_peer_event_t event, const char *reaso
     const dctx_peer_t *peer = dctx_peers_find(&system->peers, name);
     if (peer != NULL && event != DCTX_PEER_REFUSED)
         dctx_peers_set_up(&system->peers, peer, event == DCTX_PEER_UP);
+    if (event == DCTX_PEER_DOWN)
+        call_off_all(io, name);
+    if (io->abandoned)
+        return;
     if (peer != NULL && event == DCTX_PEER_DOWN)
         dctx_asks_fail_(system, &io->runner, peer, DCTX_ERR_UNREACHABLE);
     if (system->options.on_node == NULL)
@@ -667,6 +740,7 @@ void dctx_io_finish(dctx_io_t *io)
             finish_command((command_t *)(void *)node,
                            dctx_fail_(DCTX_ERR_STOPPED, "the system is stopped"));
     }
+    dctx_inflight_finish(&io->inflight);
     dctx_runner_finish(&io->runner);
     dctx_release_(io->items);
     close(io->event);

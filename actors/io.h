@@ -14,6 +14,7 @@
 
 #include "cell.h"
 #include "futex.h"
+#include "inflight.h"
 #include "mailbox.h"
 #include "message.h"
 #include "peers.h"
@@ -33,6 +34,7 @@ typedef struct dctx_outgoing {
     char *reason;                /* owned; NULL: none */
     dctx_parcel_t *parcel;       /* owned: what came from a node and goes on as it is; else NULL */
     dctx_snapshot_t *snapshot;   /* owned; NULL: no context */
+    dctx_cancel_t *scope;        /* a tell's, with a reference: not sent once it is cancelled */
 } dctx_outgoing_t;
 
 /* What a thread wants done, and waits for. */
@@ -59,6 +61,7 @@ typedef struct dctx_io {
     zmq_pollitem_t *items;
     size_t item_capacity;
     const dctx_peer_t *last_peer;
+    dctx_inflight_t inflight;
     uint64_t refused; /* stamps the link has refused so far */
 } dctx_io_t;
 
@@ -79,6 +82,11 @@ void dctx_io_wake_(dctx_io_t *io);
 /* Puts a node into its mailbox: a dctx_outgoing_t, or the message of a remote ask as a refusal
  * (DCTX_NODE_REFUSAL; its outcome says why). Any thread; the node is the I/O actor's. */
 void dctx_io_post_(dctx_io_t *io, dctx_node_t *node);
+
+/* Tells the node that was asked that the asker does not wait any more; without memory it is not told, and finds
+ * out when it answers. Any thread. */
+void dctx_io_call_off_(dctx_io_t *io, const dctx_peer_t *peer, uint64_t ask, dctx_error_t why,
+                       const char *reason, const char *chain);
 
 /* Has a command done, and waits, but not for ever. `first` and `second` are copied. */
 dctx_error_t dctx_io_command_(dctx_io_t *io, dctx_command_kind_t kind, const char *first,

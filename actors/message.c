@@ -37,8 +37,10 @@ void dctx_decoded_destroy_(dctx_decoded_t *decoded)
 
 void dctx_parcel_destroy_(dctx_parcel_t *parcel)
 {
-    if (parcel != NULL)
-        dctx_decoded_destroy_(parcel->decoded);
+    if (parcel == NULL)
+        return;
+    dctx_decoded_destroy_(parcel->decoded);
+    dctx_cancel_unref(&parcel->work);
     dctx_release_(parcel);
 }
 

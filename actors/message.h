@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include <dcontext/actor.h>
+#include <dcontext/cancel.h>
 
 #include "mailbox.h"
 #include "pool.h"
@@ -50,6 +51,7 @@ typedef struct dctx_parcel {
     const char *type;
     dctx_decoded_t *decoded;
     const dctx_type_t *refused; /* a type that did not decode: said once */
+    dctx_cancel_t *work;        /* of an ask: the scope of what is done for it, with a reference */
     char text[];
 } dctx_parcel_t;
 
@@ -103,6 +105,13 @@ static inline bool dctx_message_asker_is_remote_(const dctx_message_t *message)
 static inline dctx_message_t *dctx_message_own(const dctx_message_t *message)
 {
     return (dctx_message_t *)(uintptr_t)message;
+}
+
+/* The address of the system that has the ask, for a message from this process; `system` is that of its receiver. */
+static inline void *dctx_message_home_(const dctx_message_t *message, dctx_system_t *system)
+{
+    return message->node.flags & DCTX_MESSAGE_ELSEWHERE ? message->u.request.sender.system_
+                                                        : system;
 }
 
 /* A cell of a system's pool, all fields but `inline_` cleared; NULL without memory. `runner` is the calling thread's

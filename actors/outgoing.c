@@ -16,6 +16,7 @@ void dctx_outgoing_destroy_(dctx_outgoing_t *outgoing)
     dctx_parcel_destroy_(outgoing->parcel);
     dctx_release_(outgoing->reason);
     dctx_snapshot_unref(&outgoing->snapshot);
+    dctx_cancel_unref(&outgoing->scope);
     dctx_release_(outgoing);
 }
 
@@ -115,6 +116,29 @@ dctx_error_t dctx_outgoing_answer_(const char *peer, uint64_t correlation,
     outgoing->correlation = correlation;
     *ret_outgoing = outgoing;
     return DCTX_OK;
+}
+
+/* Longer words are cut by who reads them. */
+enum { CANCEL_MAX = 8192 };
+
+dctx_outgoing_t *dctx_outgoing_cancel_(const char *peer, uint64_t correlation, dctx_error_t why,
+                                       const char *reason, const char *chain)
+{
+    dctx_outgoing_t *outgoing = make(DCTX_LINK_CANCEL);
+    if (outgoing == NULL)
+        return NULL;
+    strncpy(outgoing->peer, peer, sizeof outgoing->peer - 1);
+    outgoing->correlation = correlation;
+    if (dctx_writer_new(CANCEL_MAX, &outgoing->writer) == DCTX_OK) {
+        dctx_write_array(outgoing->writer, 3);
+        dctx_write_uint(outgoing->writer, (uint64_t)why);
+        dctx_write_cstr(outgoing->writer, reason != NULL ? reason : "");
+        dctx_write_cstr(outgoing->writer, chain != NULL ? chain : "");
+        /* The cancel counts, not its words. */
+        if (dctx_writer_error(outgoing->writer) != DCTX_OK)
+            dctx_writer_destroy(&outgoing->writer);
+    }
+    return outgoing;
 }
 
 void dctx_outgoing_set_error_(dctx_outgoing_t *outgoing, dctx_error_t error, const char *reason)

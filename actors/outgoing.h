@@ -24,6 +24,9 @@ dctx_error_t dctx_outgoing_relay_(dctx_link_kind_t kind, dctx_parcel_t *parcel,
 /* Gives a message the content of a parcel, and takes it back. */
 void dctx_outgoing_set_parcel_(dctx_outgoing_t *outgoing, dctx_parcel_t *parcel);
 dctx_parcel_t *dctx_outgoing_take_parcel_(dctx_outgoing_t *outgoing);
+/* Tells a node that nobody waits for the answer to an ask any more. NULL without memory. */
+dctx_outgoing_t *dctx_outgoing_cancel_(const char *peer, uint64_t correlation, dctx_error_t why,
+                                       const char *reason, const char *chain);
 
 /* Sets the reason of an error; without memory there is none. */
 void dctx_outgoing_set_error_(dctx_outgoing_t *outgoing, dctx_error_t error, const char *reason);

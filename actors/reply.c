@@ -8,6 +8,7 @@
 #include "outgoing.h"
 #include "reply.h"
 #include "system.h"
+#include "work.h"
 
 /* The right to answer an ask. */
 struct dctx_reply_to {
@@ -20,23 +21,11 @@ struct dctx_reply_to {
 
 /* ---- to an asker in this process --------------------------------------------------------------- */
 
-/* The asker's system, kept alive until leave_home(); NULL if it is gone. */
-static dctx_system_t *enter_home(dctx_system_t *system, void *home)
-{
-    return home == system ? system : dctx_systems_lock_(home);
-}
-
-static void leave_home(const dctx_system_t *system, const dctx_system_t *home)
-{
-    if (home != NULL && home != system)
-        dctx_systems_unlock_();
-}
-
 /* Ends the ask with the content of a message that stands for it; an ask that is over is no error. */
 static void end_ask(dctx_system_t *system, void *home_address, uint64_t ask,
                     dctx_message_t *content, dctx_error_t status)
 {
-    dctx_system_t *home = enter_home(system, home_address);
+    dctx_system_t *home = dctx_home_enter_(system, home_address);
     if (home != NULL) {
         dctx_runner_t *runner = dctx_runner_of(home);
         dctx_message_t *record = dctx_ask_claim_(home, runner, ask, NULL);
@@ -47,7 +36,7 @@ static void end_ask(dctx_system_t *system, void *home_address, uint64_t ask,
             dctx_count_(home, runner, DCTX_TALLY_LATE);
         }
     }
-    leave_home(system, home);
+    dctx_home_leave_(system, home);
     dctx_message_clear_(content);
 }
 
@@ -88,12 +77,6 @@ static dctx_error_t check(const dctx_message_t *message)
     return DCTX_OK;
 }
 
-static void *home_of(const dctx_message_t *message, dctx_system_t *system)
-{
-    return message->node.flags & DCTX_MESSAGE_ELSEWHERE ? message->u.request.sender.system_
-                                                        : system;
-}
-
 dctx_error_t dctx_reply(const dctx_message_t *message, const dctx_type_t *type, const void *value)
 {
     dctx_error_t error = check(message);
@@ -114,7 +97,7 @@ dctx_error_t dctx_reply(const dctx_message_t *message, const dctx_type_t *type, 
         }
         dctx_io_post_(&system->io, &outgoing->node);
     } else {
-        error = answer_here(system, home_of(message, system), ask, type, value);
+        error = answer_here(system, dctx_message_home_(message, system), ask, type, value);
         if (error != DCTX_OK)
             return error;
     }
@@ -139,7 +122,7 @@ dctx_error_t dctx_reply_error(const dctx_message_t *message, dctx_error_t error,
         dctx_outgoing_set_error_(outgoing, error, reason);
         dctx_io_post_(&system->io, &outgoing->node);
     } else {
-        refuse_here(system, home_of(message, system), ask, error, reason);
+        refuse_here(system, dctx_message_home_(message, system), ask, error, reason);
     }
     dctx_message_own(message)->node.flags |= DCTX_MESSAGE_ANSWERED;
     return DCTX_OK;
@@ -155,6 +138,11 @@ dctx_error_t dctx_reply_defer(const dctx_message_t *message, dctx_reply_to_t **r
     if (error != DCTX_OK)
         return error;
     dctx_system_t *system = dctx_runner_here->system;
+    /* Now: from here on nobody can tell from the message whether the ask is still wanted. */
+    dctx_cancel_t *work = NULL;
+    error = dctx_work_scope_(&work);
+    if (error != DCTX_OK)
+        return error;
     dctx_reply_to_t *self = dctx_alloc_(sizeof *self);
     if (self == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory to answer later");
@@ -162,7 +150,7 @@ dctx_error_t dctx_reply_defer(const dctx_message_t *message, dctx_reply_to_t **r
     if (dctx_message_asker_is_remote_(message))
         error = dctx_outgoing_answer_(message->parcel->node, self->ask, &self->outgoing);
     else
-        self->home = home_of(message, system);
+        self->home = dctx_message_home_(message, system);
     if (error != DCTX_OK) {
         dctx_release_(self);
         return error;

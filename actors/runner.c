@@ -6,6 +6,7 @@
 
 #include "message.h"
 #include "system.h"
+#include "work.h"
 
 _Thread_local dctx_runner_t *dctx_runner_here;
 
@@ -27,6 +28,7 @@ void dctx_runner_barrier(void)
 void dctx_runner_init(dctx_runner_t *runner, dctx_system_t *system, dctx_runner_kind_t kind)
 {
     *runner = (dctx_runner_t){.system = system, .kind = kind};
+    dctx_work_init_(runner);
     pthread_mutex_init(&runner->lock, NULL);
 }
 

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include <dcontext/actor.h>
+#include <dcontext/internal.h>
 
 #include "mailbox.h"
 #include "pool.h"
@@ -48,6 +49,10 @@ typedef struct dctx_runner {
     dctx_node_t *urgent_hand; /* in its hands */
     dctx_node_t *urgent_rest; /* taken, and to follow */
     bool at_urgent;           /* it is there, and not at what is in the mailbox */
+
+    /* Of the ask in hand, the thread's own; see work.h. */
+    dctx_asked_t asked;
+    dctx_cancel_t *work; /* with a reference; NULL: not made yet */
 
     pthread_mutex_t lock;
     bool abandoned; /* under `lock`: the system goes on without this thread */

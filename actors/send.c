@@ -106,6 +106,7 @@ typedef struct sending {
     int64_t deadline;       /* by the home's clock */
     int64_t patience;       /* until then its sender may be kept waiting for room */
     dctx_error_t late;      /* how it ends then */
+    dctx_cancel_t *scope;   /* that it is made in, the context's; NULL: none */
     uint64_t ask;
 } sending_t;
 
@@ -135,7 +136,8 @@ static dctx_error_t open_ask(sending_t *sending, const dctx_peer_t *peer)
 {
     if (sending->record == NULL)
         return DCTX_OK;
-    return dctx_ask_open_(sending->home, sending->record, sending->deadline, peer, &sending->ask);
+    return dctx_ask_open_(sending->home, sending->record, sending->deadline, peer, sending->scope,
+                          &sending->ask);
 }
 
 /* Takes an ask back that was opened, so that it can be refused: false if it is over already, and its
@@ -411,7 +413,10 @@ static dctx_error_t send_remote(sending_t *sending)
         taken->decoded = NULL;
     }
     outgoing->remote = remote;
-    error = capture_for(system, &outgoing->snapshot);
+    error = dctx_cancel_join_();
+    if (error == DCTX_OK)
+        error = capture_for(system, &outgoing->snapshot);
+    outgoing->scope = sending->record == NULL ? dctx_cancel_ref(dctx_cancel_entered_()) : NULL;
     if (error == DCTX_OK)
         error = send_outgoing(sending, remote, outgoing);
     if (error != DCTX_OK) {
@@ -524,10 +529,16 @@ static dctx_error_t begin_ask(sending_t *sending, dctx_system_t *home, int64_t t
     if (timeout_ms <= 0)
         timeout_ms = TIMEOUT_MS;
     int64_t timeout = timeout_ms > INT64_MAX / NS_PER_MS ? INT64_MAX : timeout_ms * NS_PER_MS;
+    dctx_error_t error = dctx_cancel_join_();
+    if (error != DCTX_OK)
+        return refuse(sending, error);
+    sending->scope = dctx_cancel_entered_();
     int64_t left = dctx_is_empty() ? DCTX_NO_DEADLINE : dctx_deadline_left();
     if (__builtin_expect(left <= 0, 0))
         return refuse(sending, dctx_fail_(DCTX_ERR_DEADLINE, "the deadline passed %lld us ago",
                                           (long long)-(left / 1000)));
+    if (sending->scope != NULL && dctx_cancel_status(sending->scope) != DCTX_OK)
+        return refuse(sending, dctx_cancel_explain_(sending->scope));
     bool by_deadline = left != DCTX_NO_DEADLINE && left <= timeout;
     if (by_deadline)
         timeout = left;
@@ -545,6 +556,7 @@ static dctx_error_t begin_ask(sending_t *sending, dctx_system_t *home, int64_t t
 static dctx_error_t ask(sending_t *sending, dctx_message_t *record)
 {
     dctx_error_t error = DCTX_OK;
+    dctx_runner_t *here = record->node.kind == DCTX_NODE_REPLY ? dctx_runner_here : NULL;
     sending->record = record;
     record->u.done.status = sending->late;
     /* The asker's own context comes back to him as it is: no registry's border is crossed. */
@@ -555,6 +567,8 @@ static dctx_error_t ask(sending_t *sending, dctx_message_t *record)
         dctx_message_release_(sending->home, dctx_runner_of(sending->home), record);
     else
         dctx_count_(sending->home, dctx_runner_of(sending->home), DCTX_TALLY_ASKS);
+    if (error == DCTX_OK && here != NULL)
+        here->actor->asks++;
     return error;
 }
 
@@ -619,8 +633,7 @@ static bool is_done(void *arg)
 }
 
 /* Waits for the end of the ask until its time is up, by the system's clock, and then ends it itself. */
-static dctx_error_t wait_end(sending_t *sending, dctx_waiter_t *waiter, int64_t deadline,
-                             const dctx_peer_t *peer)
+static dctx_error_t wait_end(sending_t *sending, dctx_waiter_t *waiter, int64_t deadline)
 {
     dctx_test_world_t *world = sending->home->stage.world;
     if (world != NULL)
@@ -631,10 +644,8 @@ static dctx_error_t wait_end(sending_t *sending, dctx_waiter_t *waiter, int64_t 
             dctx_futex_wait(&waiter->done, 0, left);
             continue;
         }
-        dctx_message_t *record = dctx_ask_claim_(sending->home, NULL, sending->ask, peer);
-        if (record != NULL)
-            dctx_ask_end_(sending->home, NULL, record, sending->late);
-        else /* somebody else is about to */
+        if (!dctx_ask_give_up_(sending->home, NULL, sending->ask, sending->late))
+            /* somebody else is about to */
             dctx_futex_wait(&waiter->done, 0, NS_PER_MS);
     }
     return sending->record->u.done.status;
@@ -665,8 +676,7 @@ dctx_error_t dctx_ask_wait(dctx_ref_t to, const dctx_type_t *type, const void *v
     error = ask(&sending, record);
     if (error != DCTX_OK)
         return error;
-    const dctx_remote_t *remote = dctx_peers_remote(&sending.home->peers, to.id_);
-    error = wait_end(&sending, &waiter, deadline, remote != NULL ? remote->peer : NULL);
+    error = wait_end(&sending, &waiter, deadline);
     if (error == DCTX_OK || dctx_message_reason(record)[0] != '\0') {
         *ret_reply = record;
     } else {

@@ -151,6 +151,10 @@ void dctx_system_counters_read(const dctx_system_t *self, dctx_system_counters_t
     c.asks_failed = dctx_system_sum_(system, DCTX_TALLY_ASKS_FAILED);
     c.asks_timed_out = dctx_system_sum_(system, DCTX_TALLY_ASKS_TIMED_OUT);
     c.asks_expired = dctx_system_sum_(system, DCTX_TALLY_ASKS_EXPIRED);
+    c.asks_cancelled = dctx_system_sum_(system, DCTX_TALLY_ASKS_CANCELLED);
+    c.cancelled = dctx_system_sum_(system, DCTX_TALLY_CANCELLED);
+    c.cancels_sent = dctx_system_sum_(system, DCTX_TALLY_CANCELS_SENT);
+    c.cancels_received = dctx_system_sum_(system, DCTX_TALLY_CANCELS_RECEIVED);
     c.asks = dctx_system_sum_(system, DCTX_TALLY_ASKS);
     c.late_replies = dctx_system_sum_(system, DCTX_TALLY_LATE);
     c.remote_sent = dctx_system_sum_(system, DCTX_TALLY_REMOTE_SENT);

@@ -16,6 +16,7 @@
 #include "system.h"
 #include "timer.h"
 #include "urgent.h"
+#include "work.h"
 
 /* ---- in and out of a context ------------------------------------------------------------------- */
 
@@ -111,11 +112,14 @@ static bool end_actor(dctx_runner_t *runner, dctx_actor_t *actor, dctx_error_t r
         if (dctx_runner_is_given_up(runner))
             return false;
     }
+    uint64_t id = dctx_self(actor).id_;
     close_life(system, actor, reason);
     if (actor->destroy_state != NULL)
         actor->destroy_state(actor->state);
     if (actor->extra != NULL)
         dctx_extra_end_(runner, actor);
+    if (actor->asks != 0)
+        dctx_asks_abandon_(system, runner, id);
     actor->stopping = false;
     if (!dctx_runner_end(runner))
         return false;
@@ -202,10 +206,15 @@ static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *m
         dctx_message_die_(runner->system, actor->scope + DCTX_NAME_AT, message, error);
     } else {
         error = DCTX_ERR_NO_REPLY;
+        bool ask = (message->node.flags & DCTX_MESSAGE_ASK) != 0;
+        if (ask)
+            dctx_work_begin_(runner);
         if (runner->system->pipeline.count == 0)
             call_handler(runner, actor, message, &error);
         else
             call_through_pipeline(runner, actor, message, &error);
+        if (ask)
+            dctx_work_end_(runner);
         leave(runner, actor, &scope);
     }
     message->node.outcome = (uint8_t)error;
@@ -284,10 +293,12 @@ static bool run_reply(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t
     enter_anyhow(runner, record->snapshot, NULL, &scope);
     void *arg = record->u.done.arg;
     dctx_error_t status = record->u.done.status;
-    if (record->node.kind == DCTX_NODE_REPLY)
+    if (record->node.kind == DCTX_NODE_REPLY) {
+        actor->asks--;
         record->u.done.run.on_reply(actor, status, record, actor->state, arg);
-    else
+    } else {
         record->u.done.run.call(status, record, arg);
+    }
     leave(runner, actor, &scope);
     dctx_message_clear_(record);
     return dctx_runner_end(runner);
@@ -336,15 +347,35 @@ static bool bury_or_end(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message
     return bury(runner, actor, message, DCTX_ERR_STOPPED);
 }
 
-/* Counts a message whose deadline has passed. True: it is not to be handled. */
-static inline bool comes_too_late(dctx_runner_t *runner, const dctx_message_t *message)
+static dctx_error_t count_over(dctx_runner_t *runner, const dctx_message_t *message)
 {
     dctx_deadline_policy_t policy = runner->system->options.deadline_policy;
-    if (message->snapshot == NULL || policy == DCTX_DEADLINE_OFF ||
-        __builtin_expect(!dctx_snapshot_expired_(message->snapshot), 1))
-        return false;
-    dctx_tally_own(&runner->tallies, DCTX_TALLY_EXPIRED);
-    return policy == DCTX_DEADLINE_ENFORCE;
+    dctx_error_t over = policy == DCTX_DEADLINE_OFF
+                            ? dctx_cancel_status(dctx_snapshot_cancel(message->snapshot))
+                            : dctx_snapshot_over(message->snapshot);
+    if (over == DCTX_ERR_DEADLINE) {
+        dctx_tally_own(&runner->tallies, DCTX_TALLY_EXPIRED);
+        return policy == DCTX_DEADLINE_ENFORCE ? over : DCTX_OK;
+    }
+    if (over != DCTX_OK)
+        dctx_tally_own(&runner->tallies, DCTX_TALLY_CANCELLED);
+    return over;
+}
+
+/* Why a message is not to be handled: its request was cancelled, nobody waits for its answer, or its deadline has
+ * passed. Counts it; DCTX_OK: it is to be handled. */
+static inline dctx_error_t over(dctx_runner_t *runner, const dctx_message_t *message)
+{
+    if (message->snapshot != NULL && dctx_snapshot_looks_due_(message->snapshot)) {
+        dctx_error_t error = count_over(runner, message);
+        if (error != DCTX_OK)
+            return error;
+    }
+    if (!(message->node.flags & DCTX_MESSAGE_ASK) ||
+        __builtin_expect(dctx_work_is_wanted_(runner->system, message), 1))
+        return DCTX_OK;
+    dctx_tally_own(&runner->tallies, DCTX_TALLY_CANCELLED);
+    return DCTX_ERR_CANCELLED;
 }
 
 /* Counts a message out of the gauge. True: it is the oldest of too many. */
@@ -359,8 +390,9 @@ static inline bool serve(dctx_runner_t *runner, dctx_actor_t *actor, dctx_messag
 {
     if (__builtin_expect(dctx_phase_(runner->system) >= DCTX_PHASE_CLOSING, 0))
         return bury_or_end(runner, actor, message);
-    if (__builtin_expect(comes_too_late(runner, message), 0))
-        return bury(runner, actor, message, DCTX_ERR_DEADLINE);
+    dctx_error_t reason = over(runner, message);
+    if (__builtin_expect(reason != DCTX_OK, 0))
+        return bury(runner, actor, message, reason);
     if (__builtin_expect(message->node.flags & DCTX_MESSAGE_METERED, 0))
         return handle_measured(runner, actor, message);
     return handle(runner, actor, message);

@@ -143,14 +143,16 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_tell_take(dctx_ref_t to, const dct
 /*
  * Ask, from inside an actor: `on_reply` runs once, on this actor's own turn and in the context in
  * which the ask was made, with DCTX_OK and the reply, or with an error and a message that has only
- * a reason. Whatever happens (timeout, deadline, death of the other, loss of the node, stop of the
+ * a reason. Whatever happens (timeout, deadline, cancel, death of the other, loss of the node, stop of the
  * system) it runs, unless this actor itself is gone before.
  *
  * Ownership: as dctx_tell(); `arg` is the caller's.
- * Errors: as dctx_tell(), and DCTX_ERR_DEADLINE when the context's deadline has passed already: then
- *   nothing is sent and on_reply does not run. What on_reply sees: what the other's handler returned
+ * Errors: as dctx_tell(), and DCTX_ERR_DEADLINE or DCTX_ERR_CANCELLED when the context's deadline has
+ *   passed, or its cancel scope was cancelled, already: then nothing is sent and on_reply does not run. What on_reply sees: what the other's handler returned
  *   or replied with, DCTX_ERR_TIMEOUT, DCTX_ERR_DEADLINE, DCTX_ERR_UNREACHABLE, DCTX_ERR_NO_ACTOR,
- *   DCTX_ERR_NO_REPLY, DCTX_ERR_REJECTED, DCTX_ERR_STOPPED.
+ *   DCTX_ERR_NO_REPLY, DCTX_ERR_REJECTED, DCTX_ERR_STOPPED, DCTX_ERR_CANCELLED. An ask that ends
+ *   without an answer is called off: what the other does for it is cancelled, and it is not handled if
+ *   its turn has not come.
  * Thread-safety: the actor's callbacks.
  * Limits and units: timeout in milliseconds; 0 and less: 5000. Where the context's deadline comes
  *   first it ends the ask, with DCTX_ERR_DEADLINE.

@@ -236,7 +236,8 @@ typedef struct dctx_system_counters {
     /* messages taken in for an actor of this system: tells, asks, from inside and outside */
     uint64_t accepted;
     uint64_t handled;       /* handlers run to their end, whatever they returned */
-    uint64_t dead_lettered; /* of the accepted, by stop, death, deadline, or an interceptor */
+    uint64_t dead_lettered; /* of the accepted, by stop, death, deadline, cancelling, or an
+                               interceptor */
     uint64_t failed;        /* of the handled: the handler returned an error */
     uint64_t refused;       /* sends that returned an error: not accepted */
     uint64_t asks;          /* asks begun here */
@@ -255,6 +256,13 @@ typedef struct dctx_system_counters {
     uint64_t asks_expired;   /* of the asks_failed: with DCTX_ERR_DEADLINE */
     /* of the accepted: found past their deadline; handled, or dead letters if that is enforced */
     uint64_t expired;
+    /* of the asks_failed: called off, by their scope or by the death of the asker */
+    uint64_t asks_cancelled;
+    /* skipped because nobody wanted them any more: of the accepted (dead letters), and of those for
+     * other nodes that were not sent yet (lost) */
+    uint64_t cancelled;
+    uint64_t cancels_sent;     /* told other nodes that an ask to them is called off */
+    uint64_t cancels_received; /* was told so; late ones included, which find nothing */
     uint64_t timers_run;    /* runs of timers */
     uint64_t timers_missed; /* periods of timers that had no run of their own */
     uint64_t blocked;       /* callbacks that kept a worker for longer than handler_warn_ms */
