@@ -139,6 +139,23 @@ dctx_error_t dctx_snapshot_filter_(const dctx_snapshot_t *snapshot, dctx_keep_fn
     return error;
 }
 
+bool dctx_snapshot_passes_(const dctx_snapshot_t *snapshot, const dctx_passing_t *passing)
+{
+    if (snapshot->extras != NULL && !passing->unknown)
+        return false;
+    const dctx_table_t *table = snapshot->table[DCTX_KIND_BROADCAST];
+    if (table->home != NULL)
+        return (((const dctx_stamp_t *)table->home)->reaches & ~passing->reaches) == 0;
+    for (uint32_t i = 0, left = table->count; left > 0; i++) {
+        if (table->slots[i] == NULL)
+            continue;
+        left--;
+        if ((passing->reaches >> table->slots[i]->key->reach & 1) == 0)
+            return false;
+    }
+    return true;
+}
+
 /* ---- with more ------------------------------------------------------------------------------- */
 
 static dctx_error_t add_value(dctx_snapshot_t *copy, const dctx_binding_t *binding,

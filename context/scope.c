@@ -106,6 +106,7 @@ dctx_error_t dctx_scope_push_(const char *name, size_t size, dctx_scope_t *ret_s
         return refused(check_name(&registry->limits, name, size), ret_scope);
     dctx_state_t *state = dctx_thread_state_(thread);
     dctx_kept_move_(&thread->top[1].kept, &state->kept);
+    state->sent = false;
     open_frame(thread, size, NAMED, ret_scope);
     return DCTX_OK;
 }
@@ -127,6 +128,7 @@ static inline void enter(dctx_thread_t *thread, dctx_snapshot_t *snapshot)
     state->names_start = thread->name_count;
     state->undo_start = thread->undo_count;
     state->pristine = true;
+    state->sent = false;
     thread->state = state;
     if (__builtin_expect(dctx_hot_.registry != snapshot->registry, 0)) {
         dctx_hot_.registry = snapshot->registry;
@@ -268,6 +270,7 @@ static inline bool pop_quickly(dctx_thread_t *thread)
              (uintptr_t)state->kept.cached[1]) != 0)
             return false;
         dctx_kept_move_(&state->kept, &thread->top->kept);
+        state->sent = false;
         thread->name_count--;
     } else if (frame->flags == DCTX_FRAME_ATTACH && state->pristine) {
         dctx_snapshot_t *attached = dctx_thread_leave_(thread);

@@ -143,6 +143,13 @@ static inline dctx_error_t take(uint32_t which, dctx_snapshot_t **ret_snapshot)
     return DCTX_OK;
 }
 
+const dctx_snapshot_t *dctx_captured_(void)
+{
+    const dctx_thread_t *thread = dctx_hot_.thread;
+    return thread != NULL && !thread->state->pristine ? thread->state->kept.cached[DCTX_CAPTURE]
+                                                      : NULL;
+}
+
 dctx_error_t dctx_capture(dctx_snapshot_t **ret_snapshot)
 {
     return take(DCTX_CAPTURE, ret_snapshot);

@@ -22,8 +22,14 @@ typedef struct dctx_extra {
 typedef struct dctx_stamp {
     dctx_owner_t owner;
     uint32_t extra_count;
+    unsigned reaches;     /* of the values' keys, a bit for each dctx_reach_t */
     dctx_extra_t *extras; /* in the order of folded names, each name once */
     uint8_t *bytes;
+    /* Memory for values that are decoded, so that reading one allocates nothing: each takes of it
+     * what it needs and never gives back. Any reader; relaxed, as it is no more than a number. */
+    uint8_t *room;
+    size_t room_size;
+    size_t room_used;
     dctx_value_t values[];
 } dctx_stamp_t;
 
@@ -33,6 +39,21 @@ dctx_stamp_t *dctx_stamp_new_(size_t values, size_t extras, size_t bytes);
 static inline dctx_stamp_t *dctx_stamp_of_(const dctx_value_t *value)
 {
     return (dctx_stamp_t *)value->owner;
+}
+
+/* Aligned for any type. NULL: there is not enough. */
+static inline void *dctx_stamp_take_room_(dctx_stamp_t *stamp, size_t size)
+{
+    if (size > stamp->room_size)
+        return NULL;
+    size = (size + 15) & ~(size_t)15;
+    size_t used = __atomic_fetch_add(&stamp->room_used, size, __ATOMIC_RELAXED);
+    return used <= stamp->room_size && size <= stamp->room_size - used ? stamp->room + used : NULL;
+}
+
+static inline bool dctx_stamp_is_room_(const dctx_stamp_t *stamp, const void *data)
+{
+    return (uintptr_t)data - (uintptr_t)stamp->room < stamp->room_size;
 }
 
 static inline dctx_stamp_t *dctx_stamp_ref_(dctx_stamp_t *stamp)

@@ -12,7 +12,7 @@ struct dctx_no_table dctx_no_table_;
 
 dctx_table_t *dctx_table_new_(uint32_t capacity)
 {
-    dctx_table_t *table = dctx_alloc_(sizeof(*table) + capacity * sizeof(table->slots[0]));
+    dctx_table_t *table = dctx_alloc_(dctx_table_size_(capacity));
     if (table == NULL) {
         (void)dctx_fail_(DCTX_ERR_NOMEM, "no memory for the slots of %u keys", capacity);
         return NULL;
@@ -20,6 +20,21 @@ dctx_table_t *dctx_table_new_(uint32_t capacity)
     dctx_refcount_init(&table->refs, 1);
     table->capacity = capacity;
     table->count = 0;
+    table->home = NULL;
+    table->guest = NULL;
+    return table;
+}
+
+dctx_table_t *dctx_table_place_(void *memory, uint32_t capacity, dctx_owner_t *home)
+{
+    dctx_table_t *table = memory;
+    dctx_refcount_init(&table->refs, 1);
+    table->capacity = capacity;
+    table->count = 0;
+    table->home = home;
+    table->guest = NULL;
+    for (uint32_t i = 0; i < capacity; i++)
+        table->slots[i] = NULL;
     return table;
 }
 

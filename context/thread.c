@@ -58,6 +58,7 @@ void dctx_thread_discard_(dctx_thread_t *thread)
     dctx_release_(thread->frames);
     dctx_release_(thread->states);
     dctx_release_(thread->undo);
+    dctx_moulds_free_(thread->moulds);
     dctx_release_(thread);
 }
 
@@ -336,8 +337,10 @@ static inline void invalidate_kind(dctx_state_t *state, dctx_frame_t *frame, uin
                                    dctx_grave_t *grave)
 {
     invalidate(state, frame, DCTX_FORK, grave);
-    if (kind == DCTX_KIND_BROADCAST)
+    if (kind == DCTX_KIND_BROADCAST) {
         invalidate(state, frame, DCTX_CAPTURE, grave);
+        state->sent = false;
+    }
 }
 
 /* Memory for a table. The spare one may serve as long as there is nothing to undo. */
@@ -370,7 +373,7 @@ static __attribute__((noinline)) dctx_error_t make_writable(dctx_thread_t *threa
 {
     dctx_state_t *state = thread->state;
     dctx_table_t *table = dctx_hot_.table[kind];
-    if (table != DCTX_NO_TABLE && state->sharing[kind] == DCTX_SHARED &&
+    if (table != DCTX_NO_TABLE && state->sharing[kind] == DCTX_SHARED && table->home == NULL &&
         dctx_refcount_is_unique(&table->refs)) {
         state->sharing[kind] = DCTX_OWNED;
         return DCTX_OK;
@@ -478,6 +481,7 @@ void dctx_thread_put_extras_(dctx_thread_t *thread, dctx_stamp_t *extras, dctx_g
     dctx_frame_t *frame = undoing_frame(thread);
     for (uint32_t which = 0; which < 2; which++)
         invalidate(state, frame, which, grave);
+    state->sent = false;
     if (frame != NULL && (frame->flags & DCTX_SAVED_EXTRAS) == 0) {
         frame->flags |= DCTX_SAVED_EXTRAS;
         frame->extras = state->extras;
@@ -532,7 +536,8 @@ dctx_table_t *dctx_thread_share_(dctx_thread_t *thread, uint32_t kind)
 static void make_owned(dctx_thread_t *thread, uint32_t kind, dctx_grave_t *grave)
 {
     dctx_table_t *table = dctx_hot_.table[kind];
-    assert(table != DCTX_NO_TABLE && thread->state->sharing[kind] == DCTX_SHARED);
+    assert(table != DCTX_NO_TABLE && table->home == NULL &&
+           thread->state->sharing[kind] == DCTX_SHARED);
     if (!dctx_refcount_is_unique(&table->refs)) {
         dctx_table_t *spare = thread->state->spare[kind];
         assert(spare != NULL);
@@ -579,6 +584,7 @@ static void bring_back(dctx_thread_t *thread, const dctx_frame_t *frame, dctx_gr
 {
     dctx_state_t *state = thread->state;
     uint8_t flags = frame->flags;
+    state->sent = false;
     /* First, as a snapshot of what is undone now may be the only other holder of a table. */
     for (uint32_t which = 0; which < 2; which++)
         if ((flags & (DCTX_SAVED_CACHED << which)) != 0) {

@@ -11,6 +11,7 @@
 
 #include <dcontext/context.h>
 
+#include "mould.h"
 #include "name.h"
 #include "snapshot.h"
 
@@ -63,6 +64,9 @@ typedef struct dctx_state {
     uint32_t undo_start;       /* in undo[] */
     /* Attached, and only read since: what follows is not filled in. See dctx_thread_state_(). */
     bool pristine;
+    /* It was encoded for one message, without a snapshot: should it be sent again, it is worth one.
+     * Cleared when values, chain or what passes through change. */
+    bool sent;
     uint8_t sharing[DCTX_KINDS];
     dctx_table_t *spare[DCTX_KINDS]; /* memory for a table, holding nothing, or NULL; see share */
     dctx_stamp_t *extras;
@@ -123,6 +127,7 @@ typedef struct dctx_thread {
     uint32_t state_capacity;
     /* Frames up to this one that wait to be ended are those of a pop that is under way. */
     uint32_t floor;
+    dctx_mould_t *moulds; /* of stamps that it decoded; NULL: none yet */
     dctx_undo_t *undo;
     dctx_frame_t *frames; /* the first stands for the thread itself: an attachment without end */
     dctx_state_t *states;

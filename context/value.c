@@ -8,6 +8,7 @@
 #include "counters.h"
 #include "fail.h"
 #include "msgpack_head.h"
+#include "name.h"
 #include "stamp.h"
 #include "type.h"
 #include "writer.h"
@@ -117,6 +118,12 @@ static inline void bury_lone(dctx_lone_t *lone)
     dctx_release_(lone);
 }
 
+static void release_data(const dctx_stamp_t *stamp, void *data)
+{
+    if (!dctx_stamp_is_room_(stamp, data))
+        dctx_release_(data);
+}
+
 static void bury_stamp(dctx_stamp_t *stamp)
 {
     const dctx_owner_t *owner = &stamp->owner;
@@ -125,7 +132,7 @@ static void bury_stamp(dctx_stamp_t *stamp)
         if (data == NULL || data == DCTX_VALUE_BAD)
             continue;
         dctx_type_destroy_(stamp->values[i].key->type, data);
-        dctx_release_(data);
+        release_data(stamp, data);
     }
     dctx_release_(stamp);
 }
@@ -196,21 +203,25 @@ static dctx_error_t migrate(const dctx_key_t *key, uint64_t version, dctx_bytes_
     return DCTX_OK;
 }
 
-static dctx_error_t decode_body(const dctx_key_t *key, dctx_bytes_t body, void **ret_data)
+static dctx_error_t decode_body(const dctx_value_t *value, dctx_bytes_t body, void **ret_data)
 {
+    const dctx_key_t *key = value->key;
+    dctx_stamp_t *stamp = dctx_stamp_of_(value);
     size_t size = key->type->size;
     dctx_error_t error = DCTX_OK;
     if (key->codec == NULL)
         error = dctx_type_decoded_size_(key->type, body.data, body.size, &size);
     if (error != DCTX_OK)
         return error;
-    void *data = dctx_alloc_(size);
+    void *data = dctx_stamp_take_room_(stamp, size);
+    if (data == NULL)
+        data = dctx_alloc_(size);
     if (data == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a value of key '%s'", key->name);
     error = key->codec != NULL ? key->codec->decode(data, body.data, body.size)
                                : dctx_type_decode_(key->type, data, body.data, body.size);
     if (error != DCTX_OK) {
-        dctx_release_(data);
+        release_data(stamp, data);
         return error;
     }
     *ret_data = data;
@@ -229,7 +240,7 @@ static dctx_error_t decode_entry(const dctx_value_t *value, void **ret_data)
     if (dctx_reader_error(&reader) != DCTX_OK)
         return dctx_reader_error(&reader);
     if (version == key->version)
-        return decode_body(key, body, ret_data);
+        return decode_body(value, body, ret_data);
     if (version > key->version)
         return DCTX_ERR_VERSION;
     uint8_t buffers[2][256];
@@ -239,7 +250,7 @@ static dctx_error_t decode_entry(const dctx_value_t *value, void **ret_data)
                           key->registry->limits.value_bytes);
     dctx_error_t error = migrate(key, version, &body, writers);
     if (error == DCTX_OK)
-        error = decode_body(key, body, ret_data);
+        error = decode_body(value, body, ret_data);
     for (int i = 0; i < 2; i++)
         dctx_writer_finish_(&writers[i]);
     return error;
@@ -284,13 +295,43 @@ static const void *resolve(dctx_value_t *value)
      * value. */
     if (error == DCTX_OK) {
         dctx_type_destroy_(value->key->type, data);
-        dctx_release_(data);
+        release_data(dctx_stamp_of_(value), data);
     }
     return found != DCTX_VALUE_BAD ? found : NULL;
 }
 
+/* A short string in the form in which this library writes it: no user code, so no care for what
+ * that might do. NULL: it is something else, or there is no room. */
+static const void *resolve_string(dctx_value_t *value)
+{
+    const dctx_key_t *key = value->key;
+    const uint8_t *at = value->wire.bytes;
+    size_t prefix = key->prefix_size;
+    if (key->type->builtin_ != DCTX_BUILTIN_STRING || key->codec != NULL ||
+        value->size < prefix + 3 || !dctx_name_same_(key->prefix, at, prefix))
+        return NULL;
+    at += prefix;
+    size_t size = at[2] & 0x1f;
+    if (at[0] != 0xc4 || at[1] != size + 1 || (at[2] & 0xe0) != 0xa0 ||
+        value->size != prefix + 3 + size || memchr(at + 3, '\0', size) != NULL)
+        return NULL;
+    char *text = dctx_stamp_take_room_(dctx_stamp_of_(value), size + 1);
+    if (text == NULL)
+        return NULL;
+    memcpy(text, at + 3, size);
+    text[size] = '\0';
+    const void *found = NULL;
+    return __atomic_compare_exchange_n(&value->data, &found, (const void *)text, false,
+                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
+               ? text
+               : found;
+}
+
 const void *dctx_value_resolve_(dctx_value_t *value)
 {
+    const void *text = resolve_string(value);
+    if (__builtin_expect(text != NULL, 1))
+        return text;
     if (dctx_value_is_working_(value))
         return NULL;
     /* The decode function may set the key to something else, and so drop the reference we were

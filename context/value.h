@@ -39,7 +39,8 @@ typedef struct dctx_value {
      * decoded value or DCTX_VALUE_BAD, for good. Any reader may be the one to store it, by compare
      * and exchange with release; readers load with acquire, so that they see what it points to. */
     const void *data;
-    /* The wire entry. Its bytes, if `size` is not 0: received, or a string set here. Otherwise as
+    /* The wire entry. Its bytes, if `size` is not 0: received, or a string set here; these may be
+     * read in pieces of DCTX_PREFIX_PIECE, past their end. Otherwise as
      * encoded by the key's function: NULL until first needed, then published as `data` is. */
     union {
         const uint8_t *bytes;

@@ -12,6 +12,7 @@
 #include "msgpack_head.h"
 #include "name.h"
 #include "snapshot.h"
+#include "thread.h"
 
 /* ---- encoding -------------------------------------------------------------------------------- */
 
@@ -251,19 +252,133 @@ dctx_error_t dctx_snapshot_encode(const dctx_snapshot_t *snapshot, dctx_bytes_t 
     return DCTX_OK;
 }
 
+/* ---- a thread's context, once ----------------------------------------------------------------- */
+
+/* Past this many bytes a wire form that several messages share is worth its snapshot at once. */
+#define ONCE_BYTES 1024
+
+/* Entries, written in pieces for which there is room. */
+typedef struct sheet {
+    uint8_t *out;
+    uint8_t bytes[ONCE_BYTES + DCTX_PREFIX_PIECE];
+} sheet_t;
+
+static inline bool has_room(const sheet_t *sheet, size_t size)
+{
+    return size <= (size_t)(sheet->bytes + ONCE_BYTES - sheet->out);
+}
+
+/* False if it cannot be had without running somebody's code. */
+static bool write_encoded(sheet_t *sheet, const dctx_value_t *value)
+{
+    if (value->key->known == DCTX_KNOWN_DEADLINE) {
+        if (!has_room(sheet, dctx_deadline_entry_size_(value->key)))
+            return false;
+        sheet->out = dctx_deadline_entry_put_(sheet->out, value);
+        return true;
+    }
+    const dctx_entry_t *entry = __atomic_load_n(&value->wire.entry, __ATOMIC_ACQUIRE);
+    if (entry == NULL || !has_room(sheet, entry->size))
+        return false;
+    sheet->out = (uint8_t *)memcpy(sheet->out, entry->data, entry->size) + entry->size;
+    return true;
+}
+
+static inline bool write_entries(sheet_t *sheet, const dctx_table_t *table, unsigned reaches)
+{
+    for (uint32_t i = 0, left = table->count; left > 0; i++) {
+        const dctx_value_t *value = table->slots[i];
+        if (value == NULL)
+            continue;
+        left--;
+        if (__builtin_expect((reaches >> value->key->reach & 1) == 0, 0))
+            return false;
+        size_t size = value->size;
+        if (__builtin_expect(size == 0, 0)) {
+            if (!write_encoded(sheet, value))
+                return false;
+            continue;
+        }
+        if (__builtin_expect(!has_room(sheet, size), 0))
+            return false;
+        for (size_t at = 0; at < size; at += DCTX_PREFIX_PIECE)
+            memcpy(sheet->out + at, value->wire.bytes + at, DCTX_PREFIX_PIECE);
+        sheet->out += size;
+    }
+    return true;
+}
+
+/* The chain of the present state, which keeps it; NULL is the empty one. */
+static inline bool find_chain(dctx_thread_t *thread, const dctx_chain_t **ret_chain)
+{
+    dctx_chain_t *chain = dctx_thread_base_chain_(thread);
+    if (dctx_thread_named_(thread) > 0) {
+        if (dctx_thread_chain_(thread, &chain) != DCTX_OK)
+            return false;
+        dctx_chain_unref_(chain);
+    }
+    *ret_chain = chain;
+    return true;
+}
+
+dctx_once_t dctx_context_encode_(const dctx_passing_t *passing, dctx_room_fn room, void *arg)
+{
+    dctx_thread_t *thread = dctx_hot_.thread;
+    if (thread == NULL)
+        return DCTX_ONCE_NOT;
+    dctx_state_t *state = thread->state;
+    if (state->sent)
+        return DCTX_ONCE_AGAIN;
+    const dctx_table_t *table = dctx_hot_.table[DCTX_KIND_BROADCAST];
+    const dctx_limits_t *limits = &dctx_hot_.registry->limits;
+    const dctx_chain_t *chain;
+    if ((state->pristine ? state->attached->extras : state->extras) != NULL ||
+        table->count > limits->entries || !find_chain(thread, &chain) ||
+        (chain == NULL ? table->count == 0 : chain->count > passing->chain_names))
+        return DCTX_ONCE_NOT;
+    sheet_t sheet;
+    dctx_bytes_t names = dctx_chain_wire_(chain);
+    if (names.size + 2 + DCTX_HEAD_MAX > ONCE_BYTES)
+        return DCTX_ONCE_NOT;
+    sheet.bytes[0] = 0x93;
+    sheet.bytes[1] = 0x01;
+    memcpy(sheet.bytes + 2, names.data, names.size);
+    sheet.out = sheet.bytes + 2 + names.size;
+    sheet.out += dctx_head_array_(sheet.out, table->count);
+    if (!write_entries(&sheet, table, passing->reaches))
+        return DCTX_ONCE_NOT;
+    size_t size = (size_t)(sheet.out - sheet.bytes);
+    /* No value is longer than all together. */
+    if (size > passing->stamp_bytes || size > limits->stamp_bytes || size > limits->value_bytes)
+        return DCTX_ONCE_NOT;
+    state->sent = true;
+    uint8_t *out = room(size, arg);
+    if (out == NULL) {
+        (void)dctx_fail_(DCTX_ERR_NOMEM, "no memory for a wire form of %zu bytes", size);
+        return DCTX_ONCE_NOMEM;
+    }
+    memcpy(out, sheet.bytes, size);
+    dctx_count_(DCTX_COUNT_ENCODED);
+    return DCTX_ONCE_DONE;
+}
+
 /* ---- decoding -------------------------------------------------------------------------------- */
 
 /* Below this many entries all the stamp's parts are made for all of them, which is cheaper than
  * counting. */
-#define FEW_ENTRIES    64
+#define FEW_ENTRIES 64
 
-#define SNAPSHOT_ALIGN 16
+/* For decoded values. */
+#define ROOM_BYTES 128
+
+#define ALIGN      16
 
 typedef struct decoding {
     dctx_registry_t *registry;
     const uint8_t *data;
     uint32_t next; /* the broadcast key that comes next if entries come in order, as they do */
     dctx_stamp_t *stamp;
+    dctx_snapshot_t *snapshot; /* this and the table lie in the stamp */
     dctx_table_t *table;
     dctx_bytes_t last_extra;
     bool sorted; /* the extras, so far */
@@ -303,12 +418,6 @@ static dctx_error_t twice(const char *name, size_t size)
 static dctx_error_t take_value(decoding_t *decoding, const dctx_key_t *key,
                                const dctx_envelope_entry_t *entry)
 {
-    if (decoding->table == DCTX_NO_TABLE) {
-        decoding->table = dctx_table_new_(decoding->registry->kind_count[DCTX_KIND_BROADCAST]);
-        if (decoding->table == NULL)
-            return DCTX_ERR_NOMEM;
-        dctx_table_blank_(decoding->table);
-    }
     if (decoding->table->slots[key->index] != NULL)
         return twice(key->name, key->name_size);
     dctx_stamp_t *stamp = decoding->stamp;
@@ -318,6 +427,7 @@ static dctx_error_t take_value(decoding_t *decoding, const dctx_key_t *key,
     value->data = NULL;
     value->wire.bytes = stamp->bytes + (entry->raw - decoding->data);
     value->size = (uint32_t)entry->raw_size;
+    stamp->reaches |= 1u << key->reach;
     decoding->table->slots[key->index] = value;
     decoding->table->count++;
     return DCTX_OK;
@@ -355,6 +465,29 @@ static size_t count_known(decoding_t *decoding, dctx_envelope_t envelope)
     return known;
 }
 
+static inline void *aligned(void *at)
+{
+    return (void *)(((uintptr_t)at + ALIGN - 1) / ALIGN * ALIGN);
+}
+
+/* Behind a stamp's bytes lie the snapshot, its table and room for decoded values: one allocation
+ * for all. */
+static dctx_stamp_t *place_all(decoding_t *decoding, size_t known, size_t unknown, size_t size)
+{
+    uint32_t slots = decoding->registry->kind_count[DCTX_KIND_BROADCAST];
+    size_t table_size = dctx_table_size_(slots);
+    dctx_stamp_t *stamp = dctx_stamp_new_(
+        known, unknown, size + sizeof(dctx_snapshot_t) + table_size + ROOM_BYTES + 4 * ALIGN);
+    if (stamp == NULL)
+        return NULL;
+    /* The entries are read in pieces. */
+    decoding->snapshot = aligned(stamp->bytes + size + DCTX_PREFIX_PIECE);
+    decoding->table = dctx_table_place_(aligned(decoding->snapshot + 1), slots, &stamp->owner);
+    stamp->room = aligned((uint8_t *)decoding->table + table_size);
+    stamp->room_size = ROOM_BYTES;
+    return stamp;
+}
+
 static dctx_error_t decode_entries(decoding_t *decoding, dctx_envelope_t *envelope, size_t size)
 {
     size_t count = envelope->entry_count;
@@ -367,8 +500,7 @@ static dctx_error_t decode_entries(decoding_t *decoding, dctx_envelope_t *envelo
         unknown = count - known;
     }
     /* The snapshot lies behind the bytes: one allocation less. */
-    decoding->stamp =
-        dctx_stamp_new_(known, unknown, size + SNAPSHOT_ALIGN + sizeof(dctx_snapshot_t));
+    decoding->stamp = place_all(decoding, known, unknown, size);
     if (decoding->stamp == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a stamp of %zu bytes", size);
     dctx_error_t error = DCTX_OK;
@@ -395,16 +527,13 @@ static dctx_error_t decode_entries(decoding_t *decoding, dctx_envelope_t *envelo
     return twice(name.data, name.size);
 }
 
-static dctx_snapshot_t *place_snapshot(dctx_registry_t *registry, dctx_stamp_t *stamp, size_t size)
+static dctx_snapshot_t *make_snapshot(dctx_registry_t *registry, const decoding_t *decoding)
 {
-    if (stamp == NULL)
+    if (decoding->stamp == NULL)
         return dctx_snapshot_new_(registry);
-    uintptr_t at = (uintptr_t)(stamp->bytes + size);
-    dctx_snapshot_t *snapshot =
-        (dctx_snapshot_t *)((at + SNAPSHOT_ALIGN - 1) / SNAPSHOT_ALIGN * SNAPSHOT_ALIGN);
-    dctx_snapshot_init_(snapshot, registry);
-    snapshot->home = &stamp->owner;
-    return snapshot;
+    dctx_snapshot_init_(decoding->snapshot, registry);
+    decoding->snapshot->home = &decoding->stamp->owner;
+    return decoding->snapshot;
 }
 
 static dctx_error_t decode(dctx_registry_t *registry, const void *data, size_t size,
@@ -419,12 +548,44 @@ static dctx_error_t decode(dctx_registry_t *registry, const void *data, size_t s
         error = dctx_chain_from_envelope_(&envelope, &chain);
     if (error != DCTX_OK)
         return error;
-    dctx_snapshot_t *snapshot = place_snapshot(registry, decoding->stamp, size);
+    dctx_snapshot_t *snapshot = make_snapshot(registry, decoding);
     if (snapshot == NULL) {
         dctx_chain_unref_(chain);
         return DCTX_ERR_NOMEM;
     }
     snapshot->chain = chain;
+    *ret_snapshot = snapshot;
+    return DCTX_OK;
+}
+
+/* The same for a stamp of a known shape. */
+static inline dctx_error_t cast(dctx_registry_t *registry, const dctx_mould_t *mould,
+                                decoding_t *decoding, dctx_snapshot_t **ret_snapshot)
+{
+    size_t size = mould->size;
+    dctx_stamp_t *stamp = place_all(decoding, mould->value_count, mould->extra_count, size);
+    if (stamp == NULL)
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a stamp of %zu bytes", size);
+    decoding->stamp = stamp;
+    memcpy(stamp->bytes, decoding->data, size);
+    for (uint32_t i = 0; i < mould->value_count; i++) {
+        const dctx_mould_value_t *from = &mould->values[i];
+        dctx_value_t *value = &stamp->values[i];
+        value->owner = &stamp->owner;
+        value->key = from->key;
+        value->data = NULL;
+        value->wire.bytes = stamp->bytes + from->offset;
+        value->size = from->size;
+        decoding->table->slots[from->key->index] = value;
+    }
+    stamp->owner.count = mould->value_count;
+    stamp->reaches = mould->reaches;
+    decoding->table->count = mould->value_count;
+    stamp->extra_count = mould->extra_count;
+    for (uint32_t i = 0; i < mould->extra_count; i++)
+        stamp->extras[i] = mould->extras[i];
+    dctx_snapshot_t *snapshot = make_snapshot(registry, decoding);
+    snapshot->chain = dctx_chain_ref_(mould->chain);
     *ret_snapshot = snapshot;
     return DCTX_OK;
 }
@@ -439,7 +600,14 @@ static dctx_error_t take_deadline(dctx_snapshot_t *snapshot)
         return DCTX_OK;
     }
     dctx_grave_t grave = {NULL};
+    dctx_value_t *raw = *slot;
+    /* The table has no reference on its stamp's values one by one, and that one goes. */
+    dctx_value_ref_(raw);
     dctx_error_t error = dctx_deadline_arrive_(snapshot->registry, slot, &grave);
+    if (*slot == raw)
+        dctx_value_drop_(raw, &grave);
+    else
+        snapshot->table[DCTX_KIND_BROADCAST]->guest = *slot;
     dctx_grave_empty_(&grave);
     return error;
 }
@@ -464,20 +632,28 @@ dctx_error_t dctx_snapshot_decode(dctx_registry_t *registry, const void *data, s
         .sorted = true,
     };
     dctx_snapshot_t *snapshot = NULL;
-    dctx_error_t error = decode(registry, data, size, &decoding, &snapshot);
+    dctx_thread_t *thread = dctx_hot_.thread;
+    dctx_mould_t *mould = thread != NULL ? dctx_mould_place_(thread->moulds, size) : NULL;
+    bool fits = mould != NULL && dctx_mould_fits_(mould, registry, data, size);
+    dctx_error_t error = fits ? cast(registry, mould, &decoding, &snapshot)
+                              : decode(registry, data, size, &decoding, &snapshot);
     dctx_stamp_t *stamp = decoding.stamp;
+    if (fits)
+        mould->missed = 0;
+    else if (error == DCTX_OK && stamp != NULL && thread != NULL)
+        dctx_mould_learn_(&thread->moulds, registry, stamp, size, snapshot->chain);
     if (error != DCTX_OK) {
         /* Nothing was decoded yet, so there is nothing to destroy. */
-        if (decoding.table != DCTX_NO_TABLE)
-            dctx_table_free_(decoding.table);
         dctx_release_(stamp);
         dctx_count_(DCTX_COUNT_DECODE_REFUSED);
         return error;
     }
     if (stamp != NULL) {
-        /* A reference for each value, one for the extras, and one for the snapshot. */
-        dctx_refcount_init(&stamp->owner.refs, stamp->owner.count + (stamp->extra_count > 0) + 1);
-        snapshot->table[DCTX_KIND_BROADCAST] = decoding.table;
+        /* A reference for the table, one for the extras, and one for the snapshot. */
+        bool has_values = stamp->owner.count > 0;
+        dctx_refcount_init(&stamp->owner.refs, has_values + (stamp->extra_count > 0) + 1);
+        if (has_values)
+            snapshot->table[DCTX_KIND_BROADCAST] = decoding.table;
         snapshot->extras = stamp->extra_count > 0 ? stamp : NULL;
     }
     error = take_deadline(snapshot);

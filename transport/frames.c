@@ -100,33 +100,84 @@ static int send_frame(zmq_msg_t *frame, void *handle, int flags, bool begun)
 }
 
 /*
- * Sends copies, which share the bytes, so that the frames are there until all went. See stamp.c for why
- * those after the first do not wait.
+ * What keeps the frames until all went. Of a large frame a copy is sent, which shares the bytes. Of
+ * the first small ones the bytes are put aside, as that costs less than a count of them that two
+ * threads change; should a later frame fail, they are made again.
  */
-static int send_frames(void *handle, dctx_frames_t *frames, zmq_msg_t *stamp, bool stamped)
+#define ASIDE_FRAMES 4
+
+typedef struct aside {
+    size_t count;
+    size_t used;
+    size_t sizes[ASIDE_FRAMES];
+    char bytes[256];
+} aside_t;
+
+/* The bytes are there all the while, so that only libzmq's own want of memory can lose them. */
+static void bring_back(const aside_t *aside, dctx_frames_t *frames)
 {
-    int failure = 0;
-    for (size_t i = 0; i < frames->count && failure == 0; i++) {
-        bool more = stamped || i + 1 < frames->count;
-        int flags = (more ? ZMQ_SNDMORE : 0) | (i > 0 ? ZMQ_DONTWAIT : 0);
-        if (!more && i == 0)
-            return send_frame(&frames->at[0], handle, 0, false);
-        zmq_msg_t copy;
-        (void)zmq_msg_init(&copy);
-        if (zmq_msg_copy(&copy, &frames->at[i]) != 0)
-            return errno;
-        failure = send_frame(&copy, handle, flags, i > 0);
-        (void)zmq_msg_close(&copy);
+    const char *at = aside->bytes;
+    for (size_t i = 0; i < aside->count; i++) {
+        zmq_msg_t *frame = &frames->at[i];
+        if (zmq_msg_init_size(frame, aside->sizes[i]) != 0)
+            (void)zmq_msg_init(frame);
+        else if (aside->sizes[i] > 0)
+            memcpy(zmq_msg_data(frame), at, aside->sizes[i]);
+        at += aside->sizes[i];
     }
-    return failure == 0 && stamped ? send_frame(stamp, handle, ZMQ_DONTWAIT, true) : failure;
 }
 
-dctx_error_t dctx_frames_send_snapshot(void *socket, dctx_frames_t *frames,
-                                       const dctx_snapshot_t *snapshot)
+/* One that is not the message's last. The first `aside->count` frames are aside. */
+static int send_kept(void *handle, dctx_frames_t *frames, size_t i, aside_t *aside)
+{
+    zmq_msg_t *frame = &frames->at[i];
+    int flags = ZMQ_SNDMORE | (i > 0 ? ZMQ_DONTWAIT : 0);
+    size_t size = zmq_msg_size(frame);
+    if (i == aside->count && i < ASIDE_FRAMES && size <= sizeof(aside->bytes) - aside->used) {
+        if (size > 0)
+            memcpy(aside->bytes + aside->used, zmq_msg_data(frame), size);
+        int failure = send_frame(frame, handle, flags, i > 0);
+        if (failure == 0) {
+            aside->sizes[aside->count++] = size;
+            aside->used += size;
+        }
+        return failure;
+    }
+    zmq_msg_t copy;
+    (void)zmq_msg_init(&copy);
+    if (zmq_msg_copy(&copy, frame) != 0)
+        return errno;
+    int failure = send_frame(&copy, handle, flags, i > 0);
+    (void)zmq_msg_close(&copy);
+    return failure;
+}
+
+/* Once the first frame is taken the others are, but for signals and peers that go in between: see
+ * stamp.c for why they do not wait. */
+static int send_frames(void *handle, dctx_frames_t *frames, zmq_msg_t *stamp, bool stamped)
+{
+    aside_t aside;
+    aside.count = aside.used = 0;
+    int failure = 0;
+    size_t last = stamped ? frames->count : frames->count - 1;
+    for (size_t i = 0; i < last && failure == 0; i++)
+        failure = send_kept(handle, frames, i, &aside);
+    if (failure == 0)
+        failure = send_frame(stamped ? stamp : &frames->at[last], handle,
+                             last > 0 ? ZMQ_DONTWAIT : 0, last > 0);
+    if (__builtin_expect(failure != 0, 0))
+        bring_back(&aside, frames);
+    return failure;
+}
+
+/* `own`: with the thread's context; else with the snapshot's. */
+static dctx_error_t send_with(void *socket, dctx_frames_t *frames, bool own,
+                              const dctx_snapshot_t *snapshot)
 {
     dctx_view_t view = {NULL, NULL};
     bool stamped;
     zmq_msg_t stamp;
+    own = own && !dctx_is_empty();
     if (frames == NULL || frames->count == 0)
         return dctx_fail_(DCTX_ERR_INVALID, "no message, or one without frames");
     dctx_error_t error = dctx_socket_view_(socket, &view);
@@ -134,8 +185,9 @@ dctx_error_t dctx_frames_send_snapshot(void *socket, dctx_frames_t *frames,
         return error;
     zmq_msg_t *last = &frames->at[frames->count - 1];
     bool ambiguous = dctx_is_stamp_(zmq_msg_data(last), zmq_msg_size(last));
-    dctx_class_t peer = snapshot != NULL ? dctx_socket_leaving_(&view) : DCTX_CLASS_STRANGER;
-    error = dctx_prepare_(snapshot, view.policy, peer, ambiguous, &stamp, &stamped);
+    dctx_class_t peer = own || snapshot != NULL ? dctx_socket_leaving_(&view) : DCTX_CLASS_STRANGER;
+    error = own ? dctx_prepare_own_(view.policy, peer, ambiguous, &stamp, &stamped)
+                : dctx_prepare_(snapshot, view.policy, peer, ambiguous, &stamp, &stamped);
     if (error != DCTX_OK)
         return error;
     int failure = send_frames(view.handle, frames, &stamp, stamped);
@@ -147,15 +199,15 @@ dctx_error_t dctx_frames_send_snapshot(void *socket, dctx_frames_t *frames,
     return DCTX_OK;
 }
 
+dctx_error_t dctx_frames_send_snapshot(void *socket, dctx_frames_t *frames,
+                                       const dctx_snapshot_t *snapshot)
+{
+    return send_with(socket, frames, false, snapshot);
+}
+
 dctx_error_t dctx_frames_send(void *socket, dctx_frames_t *frames)
 {
-    dctx_snapshot_t *snapshot;
-    dctx_error_t error = dctx_prepared_capture_(&snapshot);
-    if (error != DCTX_OK)
-        return error;
-    error = dctx_frames_send_snapshot(socket, frames, snapshot);
-    dctx_snapshot_unref(&snapshot);
-    return error;
+    return send_with(socket, frames, true, NULL);
 }
 
 /* ---- receiving ------------------------------------------------------------------------------- */

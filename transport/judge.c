@@ -50,7 +50,8 @@ void dctx_judge_(const dctx_arrival_t *arrival, dctx_snapshot_t **snapshot_p,
     bool wants_origin = wants_session || judging.policy->curve != NULL;
     if (given == DCTX_CLASS_AUTO ? arrival->stamped || judging.policy->serial != 0 || wants_origin
                                  : wants_origin)
-        dctx_socket_origin_(arrival->view, arrival->property, arrival->last, &judging.origin);
+        dctx_socket_origin_(arrival->view, arrival->property, arrival->last, wants_origin,
+                            &judging.origin);
     else
         judging.origin = (dctx_origin_t){.peer = given, .address = "", .user_id = ""};
     ret_verdict->error = DCTX_OK;

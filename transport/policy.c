@@ -288,6 +288,30 @@ static bool keep(const dctx_key_t *key, dctx_bytes_t name, void *arg)
     return false;
 }
 
+bool dctx_policy_passing_(const dctx_policy_t *policy, dctx_class_t peer, bool leaving,
+                          dctx_passing_t *ret_passing)
+{
+    static const unsigned reaches[DCTX_CLASSES] = {
+        [DCTX_CLASS_HOST] = 1u << DCTX_REACH_HOST | 1u << DCTX_REACH_DOMAIN | 1u << DCTX_REACH_ANY,
+        [DCTX_CLASS_DOMAIN] = 1u << DCTX_REACH_DOMAIN | 1u << DCTX_REACH_ANY,
+        [DCTX_CLASS_STRANGER] = 1u << DCTX_REACH_ANY,
+    };
+    const dctx_class_rules_t *rules = &policy->rules[peer];
+    const dctx_sieve_rules_t *flow = leaving ? &rules->leave : &rules->enter;
+    if (flow->allow != NULL || flow->deny != NULL ||
+        (leaving ? rules->chain == DCTX_CLAIM_DROP
+                 : rules->chain != DCTX_CLAIM_BELIEVE || rules->trace != DCTX_CLAIM_BELIEVE ||
+                       rules->deadline != DCTX_CLAIM_BELIEVE))
+        return false;
+    *ret_passing = (dctx_passing_t){
+        .reaches = reaches[peer],
+        .unknown = flow->pass_allow == NULL && flow->pass_deny == NULL,
+        .stamp_bytes = flow->stamp_bytes,
+        .chain_names = flow->chain_names,
+    };
+    return true;
+}
+
 dctx_error_t dctx_policy_sieve_(dctx_policy_t *policy, dctx_class_t peer, bool leaving,
                                 const dctx_snapshot_t *snapshot, dctx_stripped_t *ret_stripped,
                                 dctx_snapshot_t **ret_snapshot)
@@ -296,6 +320,12 @@ dctx_error_t dctx_policy_sieve_(dctx_policy_t *policy, dctx_class_t peer, bool l
     sieve_t sieve = {policy, rules,   leaving ? &rules->leave : &rules->enter,
                      peer,   leaving, ret_stripped};
     ret_stripped->count = 0;
+    dctx_passing_t passing;
+    if (snapshot != NULL && dctx_policy_passing_(policy, peer, leaving, &passing) &&
+        dctx_snapshot_passes_(snapshot, &passing)) {
+        *ret_snapshot = dctx_snapshot_ref(snapshot);
+        return DCTX_OK;
+    }
     /* To whom a chain is not believed, none is told. */
     bool keep_chain =
         leaving ? rules->chain != DCTX_CLAIM_DROP : rules->chain == DCTX_CLAIM_BELIEVE;

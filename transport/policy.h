@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include <dcontext/internal.h>
 #include <dcontext/policy.h>
 
 #include "tally.h"
@@ -79,6 +80,10 @@ typedef struct dctx_stripped {
 /* Counts them for one more message. */
 void dctx_policy_count_stripped_(dctx_policy_t *policy, bool leaving,
                                  const dctx_stripped_t *stripped);
+
+/* False if the policy asks for names, or for more than names. */
+bool dctx_policy_passing_(const dctx_policy_t *policy, dctx_class_t peer, bool leaving,
+                          dctx_passing_t *ret_passing);
 
 /*
  * What of a snapshot may pass, itself with a reference if that is all of it; what may not is noted

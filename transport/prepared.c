@@ -121,19 +121,24 @@ static void keep(const dctx_snapshot_t *snapshot, dctx_companion_t *companion,
     }
 }
 
+static inline dctx_error_t share(const prepared_t *prepared, dctx_policy_t *policy,
+                                 zmq_msg_t *ret_frame, bool *ret_stamped)
+{
+    dctx_policy_count_stripped_(policy, true, &prepared->stripped);
+    *ret_stamped = prepared->stamped;
+    (void)zmq_msg_init(ret_frame);
+    if (zmq_msg_copy(ret_frame, (zmq_msg_t *)(uintptr_t)&prepared->frame) != 0)
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory to share a stamp");
+    return DCTX_OK;
+}
+
 static dctx_error_t prepare_whole(const dctx_snapshot_t *snapshot, dctx_policy_t *policy,
                                   dctx_class_t peer, zmq_msg_t *ret_frame, bool *ret_stamped)
 {
     dctx_companion_t *companion = dctx_snapshot_companion_(snapshot);
     const prepared_t *prepared = find(companion, policy, peer);
-    if (prepared != NULL) {
-        dctx_policy_count_stripped_(policy, true, &prepared->stripped);
-        *ret_stamped = prepared->stamped;
-        (void)zmq_msg_init(ret_frame);
-        if (zmq_msg_copy(ret_frame, (zmq_msg_t *)(uintptr_t)&prepared->frame) != 0)
-            return dctx_fail_(DCTX_ERR_NOMEM, "no memory to share a stamp");
-        return DCTX_OK;
-    }
+    if (prepared != NULL)
+        return share(prepared, policy, ret_frame, ret_stamped);
     dctx_stripped_t stripped;
     dctx_error_t error = make(snapshot, policy, peer, &stripped, ret_frame, ret_stamped);
     if (error != DCTX_OK)
@@ -166,4 +171,40 @@ dctx_error_t dctx_prepare_(const dctx_snapshot_t *snapshot, dctx_policy_t *polic
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a stamp");
     memcpy(zmq_msg_data(ret_frame), empty, sizeof(empty));
     return DCTX_OK;
+}
+
+static void *room(size_t size, void *frame)
+{
+    if (zmq_msg_init_size(frame, DCTX_MAGIC_SIZE + size) != 0)
+        return NULL;
+    uint8_t *out = zmq_msg_data(frame);
+    memcpy(out, dctx_magic_, DCTX_MAGIC_SIZE);
+    return out + DCTX_MAGIC_SIZE;
+}
+
+dctx_error_t dctx_prepare_own_(dctx_policy_t *policy, dctx_class_t peer, bool always,
+                               zmq_msg_t *ret_frame, bool *ret_stamped)
+{
+    dctx_passing_t passing;
+    dctx_snapshot_t *snapshot = NULL;
+    /* Without a count of its own: no log sink is called, so nothing can change the context. */
+    const dctx_snapshot_t *captured = policy->log ? NULL : dctx_captured_();
+    const prepared_t *prepared =
+        captured != NULL ? find(dctx_snapshot_companion_(captured), policy, peer) : NULL;
+    if (prepared != NULL && prepared->stamped)
+        return share(prepared, policy, ret_frame, ret_stamped);
+    dctx_once_t once = DCTX_ONCE_NOT;
+    if (dctx_policy_passing_(policy, peer, true, &passing))
+        once = dctx_context_encode_(&passing, room, ret_frame);
+    *ret_stamped = true;
+    if (once == DCTX_ONCE_DONE || once == DCTX_ONCE_NOMEM)
+        return once == DCTX_ONCE_DONE ? DCTX_OK : DCTX_ERR_NOMEM;
+    dctx_error_t error = dctx_capture(&snapshot);
+    if (error != DCTX_OK)
+        return error;
+    if (once == DCTX_ONCE_AGAIN && dctx_snapshot_companion_(snapshot) == NULL)
+        (void)dctx_snapshot_set_companion_(snapshot, NULL, &sent_once);
+    error = dctx_prepare_(snapshot, policy, peer, always, ret_frame, ret_stamped);
+    dctx_snapshot_unref(&snapshot);
+    return error;
 }

@@ -14,13 +14,6 @@ static inline bool dctx_is_stamp_(const void *data, size_t size)
     return size >= DCTX_MAGIC_SIZE && __builtin_memcmp(data, dctx_magic_, DCTX_MAGIC_SIZE) == 0;
 }
 
-/* What a message sent now is to carry: a capture; NULL where there is nothing. As dctx_capture(). */
-static inline dctx_error_t dctx_prepared_capture_(dctx_snapshot_t **ret_snapshot)
-{
-    *ret_snapshot = NULL;
-    return dctx_is_empty() ? DCTX_OK : dctx_capture(ret_snapshot);
-}
-
 /*
  * The stamp to send; *ret_stamped is false if the context is empty, or nothing of it may leave; then,
  * unless `always`, the frame is empty as well. A snapshot that is sent again shares one frame's bytes
@@ -29,5 +22,9 @@ static inline dctx_error_t dctx_prepared_capture_(dctx_snapshot_t **ret_snapshot
  */
 dctx_error_t dctx_prepare_(const dctx_snapshot_t *snapshot, dctx_policy_t *policy,
                            dctx_class_t peer, bool always, zmq_msg_t *ret_frame, bool *ret_stamped);
+
+/* The same for the calling thread's context, which is not empty. */
+dctx_error_t dctx_prepare_own_(dctx_policy_t *policy, dctx_class_t peer, bool always,
+                               zmq_msg_t *ret_frame, bool *ret_stamped);
 
 #endif

@@ -63,17 +63,30 @@ static size_t place_of(const uint8_t *data, size_t size)
     return (word * 2654435761u + (uint32_t)size + middle) >> 7 & (PLACES - 1);
 }
 
+#define VAIN_MOST  4
+#define VAIN_EVERY 16
+
+/* Whether a stamp is worth keeping here. */
+static inline bool is_worth_it(dctx_recalled_t *place)
+{
+    if (place->in_vain >= VAIN_MOST && ++place->passed % VAIN_EVERY != 0)
+        return false;
+    place->in_vain = place->found ? 0 : place->in_vain + (place->in_vain < VAIN_MOST);
+    return true;
+}
+
 const dctx_recalled_t *dctx_recall_(const dctx_registry_t *registry, const dctx_policy_t *policy,
                                     dctx_class_t peer, const void *data, size_t size)
 {
     if (memory == NULL)
         return NULL;
-    const dctx_recalled_t *place = &memory->places[place_of(data, size)];
-    return place->snapshot != NULL && place->size == size && place->policy == policy->serial &&
-                   place->peer == peer && dctx_snapshot_registry(place->snapshot) == registry &&
-                   memcmp(place->bytes, data, size) == 0
-               ? place
-               : NULL;
+    dctx_recalled_t *place = &memory->places[place_of(data, size)];
+    if (place->snapshot == NULL || place->size != size || place->policy != policy->serial ||
+        place->peer != peer || memcmp(place->bytes, data, size) != 0 ||
+        dctx_snapshot_registry(place->snapshot) != registry)
+        return NULL;
+    place->found = true;
+    return place;
 }
 
 void dctx_recall_keep_(dctx_snapshot_t *snapshot, const dctx_policy_t *policy, dctx_class_t peer,
@@ -82,6 +95,8 @@ void dctx_recall_keep_(dctx_snapshot_t *snapshot, const dctx_policy_t *policy, d
     if (size > DCTX_RECALL_BYTES || stripped->count > DCTX_STRIPPED_MAX || own_memory() == NULL)
         return;
     dctx_recalled_t *place = &memory->places[place_of(data, size)];
+    if (!is_worth_it(place))
+        return;
     if (place->capacity < size) {
         size_t capacity = size < 512 ? 512 : size < 2048 ? 2048 : DCTX_RECALL_BYTES;
         uint8_t *bytes = dctx_alloc_(capacity);
@@ -92,11 +107,14 @@ void dctx_recall_keep_(dctx_snapshot_t *snapshot, const dctx_policy_t *policy, d
         place->capacity = capacity;
     }
     dctx_snapshot_t *gone = place->snapshot;
+    place->found = false;
     memcpy(place->bytes, data, size);
     place->size = size;
     place->policy = policy->serial;
     place->peer = peer;
-    place->stripped = *stripped;
+    place->stripped.count = stripped->count;
+    memcpy(place->stripped.tallies, stripped->tallies,
+           stripped->count * sizeof(stripped->tallies[0]));
     place->snapshot = dctx_snapshot_ref(snapshot);
     dctx_snapshot_unref(&gone);
 }

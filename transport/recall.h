@@ -3,7 +3,8 @@
  * the same context with many messages; each but the first is then one comparison and one reference.
  *
  * Bounded: a few stamps a thread, of a bounded size, replaced by those that come. Only stamps that
- * were accepted are kept, so a flood of bad ones does not get in.
+ * were accepted are kept, so a flood of bad ones does not get in; and where stamp after stamp was
+ * kept for nothing, only some are.
  */
 #ifndef DCTX_RECALL_H
 #define DCTX_RECALL_H
@@ -20,6 +21,9 @@ typedef struct dctx_recalled {
     size_t size;
     size_t capacity;
     uint8_t *bytes;
+    bool found;       /* since it was kept */
+    unsigned in_vain; /* how many in a row were kept and never found */
+    unsigned passed;  /* over, since then */
 } dctx_recalled_t;
 
 /* NULL: not received lately. Valid until the thread's next call of either. */

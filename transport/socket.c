@@ -1,6 +1,7 @@
 #include "socket.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include <czmq.h>
@@ -42,7 +43,10 @@ dctx_error_t dctx_socket_view_(void *socket, dctx_view_t *ret_view)
         *ret_view = (dctx_view_t){port->handle, port->policy};
         return DCTX_OK;
     }
-    void *handle = socket != NULL ? zsock_resolve(socket) : NULL;
+    void *handle = socket;
+    /* A plain handle is most often meant; libzmq knows its own, and zsock_resolve() would ask it. */
+    if (socket != NULL && (zsock_is(socket) || zactor_is(socket)))
+        handle = zsock_resolve(socket);
     int type = handle != NULL ? option(handle, ZMQ_TYPE) : -1;
     if (type < 0)
         return dctx_fail_(DCTX_ERR_INVALID, "not a socket");
@@ -71,9 +75,23 @@ dctx_error_t dctx_socket_error_(const char *what, int error)
 
 /* ---- who is there ---------------------------------------------------------------------------- */
 
-static bool begins(const char *text, const char *start)
+static inline bool begins(const char *text, const char *start)
 {
-    return strncmp(text, start, strlen(start)) == 0;
+    while (*start != '\0' && *text == *start) {
+        text++;
+        start++;
+    }
+    return *start == '\0';
+}
+
+/* 127. and then digits and dots, to the end or to what may follow an address. */
+static inline bool is_loopback_v4(const char *address)
+{
+    if (!begins(address, "127."))
+        return false;
+    while (*address == '.' || (*address >= '0' && *address <= '9'))
+        address++;
+    return *address == '\0' || *address == ':' || *address == ']';
 }
 
 /* True if the ZAP handler was asked for certain. With a domain and without enforcing it, libzmq lets
@@ -94,8 +112,7 @@ static bool is_loopback(const char *address)
         return true;
     address += begins(address, "[") ? 1 : 0;
     address += begins(address, "::ffff:") ? 7 : 0;
-    char end = address[strspn(address, "0123456789.")];
-    return begins(address, "127.") && (end == '\0' || end == ':' || end == ']');
+    return is_loopback_v4(address);
 }
 
 static bool is_on_host(const char *endpoint)
@@ -110,24 +127,45 @@ static bool is_on_host(const char *endpoint)
     return is_loopback(destination) || begins(destination, "localhost:");
 }
 
+#define ENDPOINT_SIZE  1024
+#define ENDPOINT_SHORT 64
+
 static bool last_is_on_host(void *handle)
 {
-    char endpoint[1024];
-    size_t size = sizeof(endpoint);
-    if (zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, endpoint, &size) != 0)
-        return false;
+    /* What the thread asked about last, and the answer: mostly it is the same again. */
+    static _Thread_local char known[ENDPOINT_SHORT] __attribute__((tls_model("initial-exec")));
+    static _Thread_local bool answer __attribute__((tls_model("initial-exec")));
+    char endpoint[ENDPOINT_SIZE];
+    /* libzmq fills the buffer with zeroes to its end: so first a short one, which nearly always does. */
+    size_t size = ENDPOINT_SHORT;
+    if (zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, endpoint, &size) != 0) {
+        size = sizeof(endpoint);
+        return zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, endpoint, &size) == 0 &&
+               is_on_host(endpoint);
+    }
     /* Neither bound nor connected: there is nobody yet to be careful of. */
-    return endpoint[0] == '\0' || is_on_host(endpoint);
+    if (endpoint[0] == '\0')
+        return true;
+    if (memcmp(endpoint, known, ENDPOINT_SHORT) != 0) {
+        answer = is_on_host(endpoint);
+        memcpy(known, endpoint, ENDPOINT_SHORT);
+    }
+    return answer;
 }
 
 /* Of all endpoints that it was seen with. Looks at the last one. */
 static bool stays_on_host(void *handle)
 {
     static const int yes = 1;
-    if (option(handle, OFF_HOST_MARK) == 1)
+    /* Whether any socket was: until then none needs to be asked. Relaxed: whoever gets a socket from
+     * another thread sees what that one did before. */
+    static atomic_bool any_marked;
+    if (atomic_load_explicit(&any_marked, memory_order_relaxed) &&
+        option(handle, OFF_HOST_MARK) == 1)
         return false;
     if (last_is_on_host(handle))
         return true;
+    atomic_store_explicit(&any_marked, true, memory_order_relaxed);
     (void)zmq_setsockopt(handle, OFF_HOST_MARK, &yes, sizeof(yes));
     return false;
 }
@@ -160,15 +198,20 @@ static bool came_from_host(void *handle, const char *address)
 {
     if (address[0] == '\0')
         return stays_on_host(handle);
-    return begins(address, "localhost:") || is_loopback(address);
+    return is_loopback_v4(address) || begins(address, "localhost:") || is_loopback(address);
 }
 
 void dctx_socket_origin_(const dctx_view_t *view, dctx_property_fn property, void *frame,
-                         dctx_origin_t *ret_origin)
+                         bool whole, dctx_origin_t *ret_origin)
 {
     void *handle = view->handle;
-    int mechanism = option(handle, ZMQ_MECHANISM);
     const char *address = text_of(property, frame, "Peer-Address");
+    if (!whole && view->policy->peer == DCTX_CLASS_AUTO && came_from_host(handle, address)) {
+        /* It is not looked at any further. */
+        *ret_origin = (dctx_origin_t){DCTX_CLASS_HOST, DCTX_MECHANISM_NULL, false, address, ""};
+        return;
+    }
+    int mechanism = option(handle, ZMQ_MECHANISM);
     *ret_origin = (dctx_origin_t){
         .peer = view->policy->peer,
         .mechanism = mechanism == ZMQ_CURVE   ? DCTX_MECHANISM_CURVE

@@ -43,8 +43,9 @@ typedef struct dctx_origin {
 /* A frame's property: zmq_msg_gets() or zframe_meta(). */
 typedef const char *(*dctx_property_fn)(void *frame, const char *name);
 
+/* Unless the whole is wanted, of a peer on this host just class and address. */
 void dctx_socket_origin_(const dctx_view_t *view, dctx_property_fn property, void *frame,
-                         dctx_origin_t *ret_origin);
+                         bool whole, dctx_origin_t *ret_origin);
 
 /* Puts upstream address and security session into a snapshot, as far as its registry has their keys; `cert`
  * may be NULL. Without memory they are absent: that is no reason to refuse a message. */

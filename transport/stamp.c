@@ -38,11 +38,14 @@ static int send_frames(void *handle, zmsg_t *message, zmq_msg_t *stamp, bool sta
     return 0;
 }
 
-dctx_error_t dctx_send_snapshot(void *socket, zmsg_t **message_p, const dctx_snapshot_t *snapshot)
+/* `own`: with the thread's context; else with the snapshot's. */
+static dctx_error_t send_with(void *socket, zmsg_t **message_p, bool own,
+                              const dctx_snapshot_t *snapshot)
 {
     dctx_view_t view = {NULL, NULL};
     bool stamped;
     zmq_msg_t stamp;
+    own = own && !dctx_is_empty();
     if (message_p == NULL || *message_p == NULL || zmsg_size(*message_p) == 0)
         return dctx_fail_(DCTX_ERR_INVALID, "no message, or one without frames");
     dctx_error_t error = dctx_socket_view_(socket, &view);
@@ -50,8 +53,9 @@ dctx_error_t dctx_send_snapshot(void *socket, zmsg_t **message_p, const dctx_sna
         return error;
     zframe_t *last = zmsg_last(*message_p);
     bool ambiguous = dctx_is_stamp_(zframe_data(last), zframe_size(last));
-    dctx_class_t peer = snapshot != NULL ? dctx_socket_leaving_(&view) : DCTX_CLASS_STRANGER;
-    error = dctx_prepare_(snapshot, view.policy, peer, ambiguous, &stamp, &stamped);
+    dctx_class_t peer = own || snapshot != NULL ? dctx_socket_leaving_(&view) : DCTX_CLASS_STRANGER;
+    error = own ? dctx_prepare_own_(view.policy, peer, ambiguous, &stamp, &stamped)
+                : dctx_prepare_(snapshot, view.policy, peer, ambiguous, &stamp, &stamped);
     if (error != DCTX_OK)
         return error;
     int failure = send_frames(view.handle, *message_p, &stamp, stamped);
@@ -63,15 +67,14 @@ dctx_error_t dctx_send_snapshot(void *socket, zmsg_t **message_p, const dctx_sna
     return DCTX_OK;
 }
 
+dctx_error_t dctx_send_snapshot(void *socket, zmsg_t **message_p, const dctx_snapshot_t *snapshot)
+{
+    return send_with(socket, message_p, false, snapshot);
+}
+
 dctx_error_t dctx_send(void *socket, zmsg_t **message_p)
 {
-    dctx_snapshot_t *snapshot;
-    dctx_error_t error = dctx_prepared_capture_(&snapshot);
-    if (error != DCTX_OK)
-        return error;
-    error = dctx_send_snapshot(socket, message_p, snapshot);
-    dctx_snapshot_unref(&snapshot);
-    return error;
+    return send_with(socket, message_p, true, NULL);
 }
 
 /* ---- receiving ------------------------------------------------------------------------------- */

@@ -295,7 +295,9 @@ Test(threads, two_at_once_make_one, .init = init, .timeout = 60)
     dctx_snapshot_unref(&empty);
     dctx_registry_destroy(&registry);
     cr_assert_eq(undone, 3, "what was set, and what was decoded twice");
-    cr_assert_leq(watch_live_blocks(), blocks, "%zu blocks left", watch_live_blocks() - blocks);
+    /* One is this thread's, for what it learns of the stamps that it decodes. */
+    cr_assert_leq(watch_live_blocks(), blocks + 1, "%zu blocks left",
+                  watch_live_blocks() - blocks);
     done();
 }
 

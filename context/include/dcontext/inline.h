@@ -56,6 +56,8 @@ typedef struct __attribute__((may_alias)) dctx_table_head {
     size_t refs;
     uint32_t capacity;
     uint32_t count;
+    const void *home;
+    const void *guest;
     const dctx_value_head_t *slots[1]; /* in truth `capacity` of them */
 } dctx_table_head_t;
 

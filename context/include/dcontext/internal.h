@@ -68,6 +68,41 @@ DCTX_EXPORT dctx_error_t dctx_snapshot_filter_(const dctx_snapshot_t *snapshot, 
                                                void *arg, bool keep_chain,
                                                dctx_snapshot_t **ret_snapshot);
 
+/* What passes without being asked for by name, and how much of it. */
+typedef struct dctx_passing {
+    unsigned reaches; /* the reaches of keys that may, a bit for each dctx_reach_t */
+    bool unknown;     /* entries passing through may */
+    size_t stamp_bytes;
+    size_t chain_names;
+} dctx_passing_t;
+
+/* True if all broadcast values and entries passing through may pass. */
+DCTX_EXPORT bool dctx_snapshot_passes_(const dctx_snapshot_t *snapshot,
+                                       const dctx_passing_t *passing);
+
+/* What dctx_capture() would give if it was called before and nothing changed since; else NULL. Not
+ * counted: valid until the thread's context changes. */
+DCTX_EXPORT const dctx_snapshot_t *dctx_captured_(void);
+
+/*
+ * The wire form of what dctx_capture() would take, without taking it: most contexts travel with one
+ * message and no more, and for these a snapshot would be made only to be thrown away. `room` gives
+ * the memory, NULL if there is none.
+ *
+ * Where a capture is the way nothing happens: AGAIN if the same context was encoded so before and
+ * is better shared; NOT if it is empty, not all of it may pass, or something in it wants a codec or
+ * an error in words.
+ */
+typedef void *(*dctx_room_fn)(size_t size, void *arg);
+typedef enum dctx_once {
+    DCTX_ONCE_DONE,
+    DCTX_ONCE_NOMEM,
+    DCTX_ONCE_AGAIN,
+    DCTX_ONCE_NOT
+} dctx_once_t;
+DCTX_EXPORT dctx_once_t dctx_context_encode_(const dctx_passing_t *passing, dctx_room_fn room,
+                                             void *arg);
+
 /* A snapshot with these values in addition; a NULL value makes its key absent. DCTX_ERR_NOMEM,
  * DCTX_ERR_UNKNOWN_KEY, and what a type's copy refuses with. */
 DCTX_EXPORT dctx_error_t dctx_snapshot_with_(const dctx_snapshot_t *snapshot,
