@@ -29,7 +29,8 @@ void dctx_actor_init_(void *slot)
     self->nudge_node.kind = DCTX_NODE_NUDGE;
     self->nudge_node.generation =
         UINT32_MAX;          /* no actor's, so no receiver looks at more of the cell */
-    self->unstashed = false; /* from here on the receiver's */
+    self->unstashed = false; /* from here on the receiver's, as is `stopping` */
+    self->stopping = false;
 }
 
 /* ---- spawning ---------------------------------------------------------------------------------- */
@@ -165,7 +166,9 @@ dctx_error_t dctx_spawn_(dctx_system_t *system, const dctx_actor_options_t *opti
     uint64_t generation =
         dctx_life_generation(atomic_load_explicit(&actor->life, memory_order_relaxed));
     uint64_t id = dctx_id_make(generation, actor->slot.index);
-    if (actor->system == NULL) /* only the cell's first time: others may be reading it */
+    /* A receiver may be at work on the cell for a late message: it looks at this, and at `stopping`, which whoever
+     * ended the last actor has left false. */
+    if (actor->system == NULL)
         actor->system = system;
     error = prepare(system, runner, actor, options, internal, id);
     if (error != DCTX_OK) {
@@ -176,7 +179,6 @@ dctx_error_t dctx_spawn_(dctx_system_t *system, const dctx_actor_options_t *opti
     actor->state = options->state;
     actor->on_stop = options->on_stop;
     actor->destroy_state = options->destroy_state;
-    actor->stopping = false;
     actor->may_block = (options->flags & DCTX_PINNED) != 0;
     actor->asks = 0;
     actor->internal = internal;

@@ -217,6 +217,6 @@ LAW(what_a_callback_leaves_behind_is_gone_before_the_next, 0)
     }
     await(ground, &slovenly.gate, 3L * MESSES);
     check(dctx_is_empty());
-    settle(ground);
+    check(dctx_system_stop(ground->system, WAIT_MS, NULL) == DCTX_OK);
     check(counters(ground->system).scope_leaks == leaks);
 }
