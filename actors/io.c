@@ -28,6 +28,7 @@ typedef struct command {
     dctx_error_t error;
     char *first;
     char *second;
+    char *third;
     char *text;
     char detail[256];
     dctx_futex_t done;    /* release by the I/O actor */
@@ -87,21 +88,29 @@ static void let_go(command_t *command)
         return;
     dctx_release_(command->first);
     dctx_release_(command->second);
+    dctx_release_(command->third);
     dctx_release_(command->text);
     dctx_release_(command);
 }
 
-static command_t *new_command(dctx_command_kind_t kind, const char *first, const char *second)
+/* False: no memory. */
+static bool take_text(char **to, const char *text)
+{
+    *to = text == NULL ? NULL : dctx_strndup_(text, strlen(text));
+    return text == NULL || *to != NULL;
+}
+
+static command_t *new_command(dctx_command_kind_t kind, const char *first, const char *second,
+                              const char *third)
 {
     command_t *command = dctx_calloc_(1, sizeof *command);
     if (command == NULL)
         return NULL;
     command->node.kind = DCTX_NODE_COMMAND;
     command->kind = kind;
-    command->first = dctx_strndup_(first, strlen(first));
-    command->second = second == NULL ? NULL : dctx_strndup_(second, strlen(second));
     atomic_store(&command->holders, 1);
-    if (command->first == NULL || (second != NULL && command->second == NULL)) {
+    if (!take_text(&command->first, first) || !take_text(&command->second, second) ||
+        !take_text(&command->third, third)) {
         let_go(command);
         return NULL;
     }
@@ -109,14 +118,14 @@ static command_t *new_command(dctx_command_kind_t kind, const char *first, const
 }
 
 dctx_error_t dctx_io_command_(dctx_io_t *io, dctx_command_kind_t kind, const char *first,
-                              const char *second, char **ret_text)
+                              const char *second, const char *third, char **ret_text)
 {
     dctx_system_t *system = system_of(io);
     if (dctx_runner_of(system) == &io->runner)
         return dctx_fail_(DCTX_ERR_INVALID, "not from the I/O actor's own callbacks");
     if (dctx_phase_(system) >= DCTX_PHASE_STOPPING)
         return dctx_fail_(DCTX_ERR_STOPPED, "system %s is stopping", system->name);
-    command_t *command = new_command(kind, first, second);
+    command_t *command = new_command(kind, first, second, third);
     if (command == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a command");
     atomic_store(&command->holders, 2);
@@ -527,6 +536,19 @@ static void on_undelivered(const char *peer, const dctx_link_message_t *message,
     undeliverable(io, target, message, type, why, message->snapshot);
 }
 
+/* By the policy; where the system's own is to reject, on_message() does. */
+static void on_rejected(const char *peer, const dctx_link_message_t *incoming, dctx_error_t why,
+                        void *arg)
+{
+    dctx_io_t *io = arg;
+    (void)why;
+    if (io->abandoned)
+        return;
+    dctx_tally_own(&io->runner.tallies, DCTX_TALLY_REMOTE_RECEIVED);
+    (void)stamps_refused(io);
+    bury(io, peer, incoming, DCTX_ERR_REJECTED);
+}
+
 /* ---- commands ---------------------------------------------------------------------------------- */
 
 static int64_t link_clock(void *arg)
@@ -553,6 +575,10 @@ static dctx_error_t need_link(dctx_io_t *io)
                                    .on_message = on_message,
                                    .on_peer = on_peer,
                                    .on_undelivered = on_undelivered,
+                                   .on_rejected = on_rejected,
+                                   .policy = system->options.policy,
+                                   .certificate = system->options.certificate,
+                                   .curve = system->options.curve,
                                    .arg = io};
     return dctx_link_new(&options, &io->link);
 }
@@ -574,7 +600,9 @@ static dctx_error_t execute(dctx_io_t *io, command_t *command)
                                      : dctx_fail_(DCTX_ERR_NOMEM, "no memory for an endpoint");
     }
     case DCTX_COMMAND_CONNECT:
-        return dctx_link_connect(io->link, command->first, command->second);
+        return command->third == NULL ? dctx_link_connect(io->link, command->first, command->second)
+                                      : dctx_link_connect_curve(io->link, command->first,
+                                                                command->second, command->third);
     case DCTX_COMMAND_IS_UP: {
         const dctx_peer_t *peer = dctx_peers_find(&system->peers, command->first);
         if (peer != NULL)

@@ -88,9 +88,10 @@ void dctx_io_post_(dctx_io_t *io, dctx_node_t *node);
 void dctx_io_call_off_(dctx_io_t *io, const dctx_peer_t *peer, uint64_t ask, dctx_error_t why,
                        const char *reason, const char *chain);
 
-/* Has a command done, and waits, but not for ever. `first` and `second` are copied. */
+/* Has a command done, and waits, but not for ever. The three texts are copied; all but the first may
+ * be NULL. */
 dctx_error_t dctx_io_command_(dctx_io_t *io, dctx_command_kind_t kind, const char *first,
-                              const char *second, char **ret_text);
+                              const char *second, const char *third, char **ret_text);
 
 /* Tells it to leave; does not wait. Needs no memory. */
 void dctx_io_quit_(dctx_io_t *io);

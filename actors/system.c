@@ -240,6 +240,9 @@ static dctx_error_t check(const dctx_system_options_t *options, const dctx_regis
     if (options->context_policy != DCTX_ON_ERROR_CONTINUE &&
         options->context_policy != DCTX_ON_ERROR_REJECT)
         return dctx_fail_(DCTX_ERR_INVALID, "no such context_policy");
+    if (options->curve != NULL && options->certificate == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID,
+                          "a system that demands CURVE needs a certificate of its own");
     if (options->deadline_policy != DCTX_DEADLINE_OBSERVE &&
         options->deadline_policy != DCTX_DEADLINE_OFF &&
         options->deadline_policy != DCTX_DEADLINE_ENFORCE)
@@ -350,11 +353,25 @@ static void finish(dctx_system_t *system)
     dctx_pool_finish(&system->pool);
     dctx_pipeline_finish(&system->pipeline);
     dctx_snapshot_unref(&system->empty);
+    dctx_policy_unref(&system->options.policy);
+    zcert_destroy(&system->options.certificate);
     dctx_release_(system->left_behind);
     pthread_mutex_destroy(&system->meter_lock);
     pthread_mutex_destroy(&system->pinned_lock);
     pthread_mutex_destroy(&system->stop_lock);
     dctx_release_aligned_(system);
+}
+
+/* The certificate and the policy become the system's own. */
+static dctx_error_t take_security(dctx_system_t *system, const dctx_system_options_t *options)
+{
+    (void)dctx_policy_ref(system->options.policy);
+    if (options->certificate == NULL)
+        return DCTX_OK;
+    system->options.certificate = zcert_dup(options->certificate);
+    return system->options.certificate != NULL
+               ? DCTX_OK
+               : dctx_fail_(DCTX_ERR_NOMEM, "no memory for a certificate");
 }
 
 static dctx_error_t build(dctx_system_t *system, const dctx_system_options_t *options)
@@ -363,7 +380,9 @@ static dctx_error_t build(dctx_system_t *system, const dctx_system_options_t *op
     unsigned workers = options->workers != 0 ? options->workers : core_count();
     workers = threads ? workers : 1;
     unsigned quantum = options->quantum != 0 ? options->quantum : QUANTUM;
-    dctx_error_t error = dctx_snapshot_empty(system->registry, &system->empty);
+    dctx_error_t error = take_security(system, options);
+    if (error == DCTX_OK)
+        error = dctx_snapshot_empty(system->registry, &system->empty);
     if (error == DCTX_OK)
         error = dctx_pipeline_init(&system->pipeline, options->interceptors,
                                    options->interceptor_count);
@@ -459,14 +478,22 @@ dctx_error_t dctx_system_bind(dctx_system_t *system, const char *endpoint, char 
 {
     if (system == NULL || endpoint == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "no system, or no endpoint");
-    return dctx_io_command_(&system->io, DCTX_COMMAND_BIND, endpoint, NULL, ret_endpoint);
+    return dctx_io_command_(&system->io, DCTX_COMMAND_BIND, endpoint, NULL, NULL, ret_endpoint);
 }
 
 dctx_error_t dctx_system_connect(dctx_system_t *system, const char *node, const char *endpoint)
 {
     if (system == NULL || node == NULL || endpoint == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "no system, no node, or no endpoint");
-    return dctx_io_command_(&system->io, DCTX_COMMAND_CONNECT, node, endpoint, NULL);
+    return dctx_io_command_(&system->io, DCTX_COMMAND_CONNECT, node, endpoint, NULL, NULL);
+}
+
+dctx_error_t dctx_system_connect_curve(dctx_system_t *system, const char *node,
+                                       const char *endpoint, const char *server_key)
+{
+    if (system == NULL || node == NULL || endpoint == NULL || server_key == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "no system, no node, no endpoint, or no key");
+    return dctx_io_command_(&system->io, DCTX_COMMAND_CONNECT, node, endpoint, server_key, NULL);
 }
 
 dctx_error_t dctx_system_wait_node(dctx_system_t *system, const char *node, int64_t timeout_ms)
@@ -480,7 +507,7 @@ dctx_error_t dctx_system_wait_node(dctx_system_t *system, const char *node, int6
     if (peer == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory to wait for a node");
     /* It may have come up before anybody knew its name here. */
-    dctx_error_t error = dctx_io_command_(&system->io, DCTX_COMMAND_IS_UP, node, NULL, NULL);
+    dctx_error_t error = dctx_io_command_(&system->io, DCTX_COMMAND_IS_UP, node, NULL, NULL, NULL);
     if (error != DCTX_OK)
         return error;
     timeout_ms = timeout_ms < 0 ? 0 : timeout_ms > INT32_MAX ? INT32_MAX : timeout_ms;

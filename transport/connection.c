@@ -21,17 +21,20 @@ static dctx_connection_t *make(size_t id_size, dctx_link_counters_t *counters)
     connection->counters = counters;
     connection->id_size = id_size;
     connection->pinged_first = INT64_MIN;
+    connection->limit = SIZE_MAX;
+    connection->leaving = connection->entering = DCTX_CLASS_STRANGER;
     return connection;
 }
 
-dctx_error_t dctx_connection_dial_(const char *endpoint, const dctx_socket_options_t *options,
+dctx_error_t dctx_connection_dial_(const char *endpoint, const char *server_key,
+                                   const dctx_socket_options_t *options,
                                    dctx_link_counters_t *counters,
                                    dctx_connection_t **ret_connection)
 {
     dctx_connection_t *connection = make(0, counters);
     if (connection == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory to dial %.128s", endpoint);
-    dctx_error_t error = dctx_socket_open_(ZMQ_DEALER, options, &connection->socket);
+    dctx_error_t error = dctx_socket_open_(ZMQ_DEALER, options, server_key, &connection->socket);
     if (error == DCTX_OK)
         error = dctx_monitor_open_(connection->socket, &connection->monitor);
     if (error == DCTX_OK && zmq_connect(connection->socket, endpoint) != 0)
@@ -71,6 +74,7 @@ void dctx_connection_close_(dctx_connection_t *connection, int linger_ms)
 void dctx_connection_free_(dctx_connection_t *connection)
 {
     dctx_connection_close_(connection, 0);
+    dctx_snapshot_unref(&connection->base);
     dctx_release_(connection->batch);
     dctx_release_(connection);
 }

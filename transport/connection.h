@@ -11,10 +11,14 @@
 #include <stdint.h>
 
 #include <dcontext/link.h>
+#include <dcontext/policy.h>
 
 #include "endpoint.h"
 #include "lookup.h"
 #include "record.h"
+
+/* A key as Z85 has it. */
+#define DCTX_KEY_TEXT 40
 
 struct dctx_peer;
 typedef struct dctx_connection dctx_connection_t;
@@ -24,6 +28,7 @@ typedef struct dctx_held {
     struct dctx_held *next;
     dctx_link_message_t message; /* points behind this struct; message.snapshot is `snapshot` */
     dctx_snapshot_t *snapshot;   /* a reference of its own */
+    dctx_error_t why;            /* it is given back, if it is */
 } dctx_held_t;
 
 typedef struct dctx_held_queue {
@@ -65,6 +70,17 @@ struct dctx_connection {
     uint64_t received;     /* taken in here */
     uint64_t told;         /* taken in here, and the other side was told */
     uint32_t window;       /* of the other side, at most ours */
+    size_t limit;          /* the longest record that the other side takes, as far as it said */
+
+    /* Who is there. Set by the handshake, but for what is said to a dialled one, which is set before. */
+    dctx_class_t leaving;  /* what it is taken for when a message leaves */
+    dctx_class_t entering; /* and when one enters */
+    bool whole;            /* all of a context of the link's registry may leave */
+    dctx_snapshot_t
+        *base;        /* who sent it, where that is wanted: what every context here begins with */
+    char address[64]; /* as libzmq has it; "": none */
+    char key[DCTX_KEY_TEXT + 1]; /* that it proved to have; "": none */
+    int64_t vouched;             /* when the key was looked up last */
 
     /* The frame being gathered: empty, or the head and at least one record. */
     uint8_t *batch;
@@ -75,10 +91,10 @@ struct dctx_connection {
         batch_stamp; /* where the stamp of its last record is, and how long; 0: that one has none */
     size_t batch_stamp_size;
 
-    bool blocked; /* ZeroMQ took no more; try again later */
-    bool broken;  /* ZeroMQ knows no such connection any more */
-    bool ended;   /* the monitor said so; what came before can still be read */
-    bool drained; /* nothing was left to read when last looked at */
+    bool blocked;         /* ZeroMQ took no more; try again later */
+    bool broken;          /* ZeroMQ knows no such connection any more */
+    dctx_ending_t ending; /* the monitor said so; what came before can still be read */
+    bool drained;         /* nothing was left to read when last looked at */
     bool stamp_reported;
 
     /* Nanoseconds of the link's clock. */
@@ -97,8 +113,10 @@ struct dctx_connection {
     uint8_t id[];
 };
 
-/* A DEALER that connects. DCTX_ERR_INVALID (endpoint), DCTX_ERR_IO, DCTX_ERR_NOMEM. */
-dctx_error_t dctx_connection_dial_(const char *endpoint, const dctx_socket_options_t *options,
+/* A DEALER that connects; under CURVE if there is a key. DCTX_ERR_INVALID (endpoint), DCTX_ERR_IO,
+ * DCTX_ERR_NOMEM. */
+dctx_error_t dctx_connection_dial_(const char *endpoint, const char *server_key,
+                                   const dctx_socket_options_t *options,
                                    dctx_link_counters_t *counters,
                                    dctx_connection_t **ret_connection);
 

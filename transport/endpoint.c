@@ -9,9 +9,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <czmq.h>
-
 #include <dcontext/internal.h>
+
+#include "socket.h"
 
 #define IPC_PREFIX         "ipc://"
 #define CONNECT_TIMEOUT_MS 5000
@@ -32,7 +32,25 @@ static bool set_int(void *socket, int option, int value)
     return zmq_setsockopt(socket, option, &value, sizeof(value)) == 0;
 }
 
-dctx_error_t dctx_socket_open_(int type, const dctx_socket_options_t *options, void **ret_socket)
+/* Also plain ones: those have no security to set up. */
+static bool secure(void *socket, int type, const dctx_socket_options_t *options,
+                   const char *server_key)
+{
+    if (type == ZMQ_ROUTER ? options->domain == NULL : server_key == NULL)
+        return true;
+    zcert_t *own = options->certificate;
+    if (zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, zcert_public_key(own), 32) != 0 ||
+        zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, zcert_secret_key(own), 32) != 0)
+        return false;
+    if (type != ZMQ_ROUTER)
+        return zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, server_key, strlen(server_key)) == 0;
+    return set_int(socket, ZMQ_CURVE_SERVER, 1) &&
+           zmq_setsockopt(socket, ZMQ_ZAP_DOMAIN, options->domain, strlen(options->domain)) == 0 &&
+           set_int(socket, ZMQ_ZAP_ENFORCE_DOMAIN, 1);
+}
+
+dctx_error_t dctx_socket_open_(int type, const dctx_socket_options_t *options,
+                               const char *server_key, void **ret_socket)
 {
     /* CZMQ knows of it, so that a program that ends without closing it ends all the same. */
     void *socket = zsys_socket(type, __FILE__, __LINE__);
@@ -51,7 +69,8 @@ dctx_error_t dctx_socket_open_(int type, const dctx_socket_options_t *options, v
               set_int(socket, ZMQ_TCP_KEEPALIVE_CNT, KEEPALIVE_TRIES) &&
               zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &options->message_bytes,
                              sizeof(options->message_bytes)) == 0 &&
-              (type != ZMQ_ROUTER || set_int(socket, ZMQ_ROUTER_MANDATORY, 1));
+              (type != ZMQ_ROUTER || set_int(socket, ZMQ_ROUTER_MANDATORY, 1)) &&
+              secure(socket, type, options, server_key);
     if (!ok) {
         int error = errno;
         dctx_socket_close_(&socket, 0);
@@ -97,14 +116,26 @@ void dctx_monitor_close_(void *socket, void **monitor_p)
     dctx_socket_close_(monitor_p, 0);
 }
 
-bool dctx_monitor_tells_end_(void *monitor)
+dctx_ending_t dctx_monitor_read_(void *monitor)
 {
-    bool ended = false;
-    char scrap[16];
-    /* Every event that was asked for is an end; the second frame of each is an address. */
-    while (zmq_recv(monitor, scrap, sizeof(scrap), ZMQ_DONTWAIT) >= 0)
-        ended = true;
-    return ended;
+    dctx_ending_t ending = DCTX_ENDING_NONE;
+    char frame[16] = "";
+    int more = 0;
+    /* Every event that was asked for is an end. It has two frames: what, and an address. */
+    while (zmq_recv(monitor, frame, sizeof(frame), ZMQ_DONTWAIT) >= 0) {
+        size_t size = sizeof(more);
+        uint16_t event;
+        memcpy(&event, frame, sizeof(event));
+        if (zmq_getsockopt(monitor, ZMQ_RCVMORE, &more, &size) != 0 || more == 0)
+            continue;
+        dctx_ending_t this =
+            event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH || event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL
+                ? DCTX_ENDING_DENIED
+            : event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL ? DCTX_ENDING_CUT
+                                                            : DCTX_ENDING_BROKE;
+        ending = this > ending ? this : ending;
+    }
+    return ending;
 }
 
 dctx_error_t dctx_endpoint_fail_(const char *what, const char *endpoint, int error)

@@ -8,17 +8,22 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <czmq.h>
+
 #include <dcontext/error.h>
 
 typedef struct dctx_socket_options {
     int64_t message_bytes; /* ZMQ_MAXMSGSIZE */
     int send_frames;       /* ZMQ_SNDHWM */
     int receive_frames;    /* ZMQ_RCVHWM */
+    zcert_t *certificate;  /* for CURVE; borrowed */
+    const char *domain;    /* of the ZAP handler that a ROUTER asks; NULL: without CURVE */
 } dctx_socket_options_t;
 
 /* A socket that never blocks, never reconnects by itself and, being a ROUTER, tells when it cannot
- * route. DCTX_ERR_IO. */
-dctx_error_t dctx_socket_open_(int type, const dctx_socket_options_t *options, void **ret_socket);
+ * route. A DEALER is under CURVE if it has a server's key. DCTX_ERR_IO. */
+dctx_error_t dctx_socket_open_(int type, const dctx_socket_options_t *options,
+                               const char *server_key, void **ret_socket);
 
 /* Closes; what was sent goes out for at most linger_ms, in the background. */
 void dctx_socket_close_(void **socket_p, int linger_ms);
@@ -27,7 +32,13 @@ void dctx_socket_close_(void **socket_p, int linger_ms);
  * closed before the socket it watches. DCTX_ERR_IO. */
 dctx_error_t dctx_monitor_open_(void *socket, void **ret_monitor);
 void dctx_monitor_close_(void *socket, void **monitor_p);
-bool dctx_monitor_tells_end_(void *monitor);
+typedef enum dctx_ending {
+    DCTX_ENDING_NONE = 0, /* it goes on */
+    DCTX_ENDING_BROKE = 1,
+    DCTX_ENDING_CUT = 2,   /* in libzmq's handshake, without a word */
+    DCTX_ENDING_DENIED = 3 /* the two did not agree on security */
+} dctx_ending_t;
+dctx_ending_t dctx_monitor_read_(void *monitor);
 
 /* The error for what ZeroMQ said about an endpoint: DCTX_ERR_INVALID for one that it does not
  * understand, else DCTX_ERR_IO. */

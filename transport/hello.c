@@ -17,13 +17,17 @@ bool dctx_node_name_is_valid_(const char *name, size_t size)
 
 void dctx_hello_encode_(const dctx_hello_t *hello, dctx_writer_t *writer)
 {
-    dctx_write_map(writer, hello->to[0] != '\0' ? 4 : 3);
+    dctx_write_map(writer, 3 + (hello->limit != 0) + (hello->to[0] != '\0'));
     dctx_write_cstr(writer, "node");
     dctx_write_cstr(writer, hello->node);
     dctx_write_cstr(writer, "incarnation");
     dctx_write_uint(writer, hello->incarnation);
     dctx_write_cstr(writer, "window");
     dctx_write_uint(writer, hello->window);
+    if (hello->limit != 0) {
+        dctx_write_cstr(writer, "limit");
+        dctx_write_uint(writer, hello->limit);
+    }
     if (hello->to[0] != '\0') {
         dctx_write_cstr(writer, "to");
         dctx_write_cstr(writer, hello->to);
@@ -74,6 +78,10 @@ dctx_error_t dctx_hello_decode_(dctx_bytes_t payload, dctx_hello_t *ret_hello)
                 dctx_reader_fail(&reader, DCTX_ERR_MALFORMED);
             hello.window = window > UINT32_MAX ? UINT32_MAX : (uint32_t)window;
             has_window = true;
+        } else if (is(key, "limit")) {
+            if (hello.limit != 0)
+                dctx_reader_fail(&reader, DCTX_ERR_MALFORMED);
+            hello.limit = dctx_read_uint(&reader);
         } else {
             dctx_read_skip(&reader);
         }

@@ -15,6 +15,7 @@ typedef struct dctx_hello {
     char to[DCTX_NODE_NAME_MAX + 1]; /* "": not said */
     uint64_t incarnation;
     uint32_t window;
+    uint64_t limit; /* the longest record that it takes; 0: not said */
 } dctx_hello_t;
 
 /* 1 to 63 of A-Z a-z 0-9 _ . - */

@@ -7,6 +7,8 @@
 #include <dcontext/internal.h>
 
 #include "link_state.h"
+#include "secure.h"
+#include "socket.h"
 
 #define HEARTBEAT_MS  1000
 #define HEARTBEATS    3
@@ -63,6 +65,25 @@ static dctx_error_t check_options(const dctx_link_options_t *options)
     return DCTX_OK;
 }
 
+/* All zeroes is what zcert_load() gives for the half that a file does not have. */
+static bool has_secret(zcert_t *cert)
+{
+    static const uint8_t none[32] = {0};
+    return memcmp(zcert_secret_key(cert), none, sizeof(none)) != 0;
+}
+
+static dctx_error_t check_security(const dctx_link_options_t *options)
+{
+    if (options->curve != NULL && options->certificate == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID,
+                          "a link that demands CURVE needs a certificate of its own");
+    if (options->certificate != NULL && !has_secret(options->certificate))
+        return dctx_fail_(DCTX_ERR_INVALID, "a link's certificate needs its secret half");
+    if (options->certificate != NULL && !zsys_has_curve())
+        return dctx_fail_(DCTX_ERR_INVALID, "this libzmq has no CURVE");
+    return DCTX_OK;
+}
+
 static void fill_in(dctx_link_t *link, const dctx_link_options_t *options)
 {
     dctx_link_options_t *own = &link->options;
@@ -95,9 +116,25 @@ static void fill_in(dctx_link_t *link, const dctx_link_options_t *options)
     link->sockets.receive_frames = RECEIVE_FRAMES;
 }
 
+static dctx_error_t take_certificate(dctx_link_t *link)
+{
+    zcert_t *given = link->options.certificate;
+    link->options.certificate = NULL;
+    if (given == NULL)
+        return DCTX_OK;
+    link->sockets.certificate = zcert_dup(given);
+    if (link->sockets.certificate == NULL)
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for the certificate of link %s", link->node);
+    if (link->options.curve != NULL)
+        link->sockets.domain = dctx_curve_domain_(link->options.curve);
+    return DCTX_OK;
+}
+
 dctx_error_t dctx_link_new(const dctx_link_options_t *options, dctx_link_t **ret_link)
 {
     dctx_error_t error = check_options(options);
+    if (error == DCTX_OK)
+        error = check_security(options);
     if (error != DCTX_OK)
         return error;
     dctx_link_t *link = dctx_calloc_(1, sizeof(*link));
@@ -109,13 +146,18 @@ dctx_error_t dctx_link_new(const dctx_link_options_t *options, dctx_link_t **ret
     link->losses_end = &link->losses;
     link->due = INT64_MAX;
     link->incarnation = random_number(link);
-    error = dctx_snapshot_empty(link->options.registry, &link->empty);
+    link->policy = dctx_policy_ref(dctx_policy_or_default_(options->policy));
+    error = take_certificate(link);
+    if (error == DCTX_OK)
+        error = dctx_snapshot_empty(link->options.registry, &link->empty);
+    for (int peer = DCTX_CLASS_HOST; peer < DCTX_CLASSES && error == DCTX_OK; peer++)
+        link->whole[peer] = dctx_link_leaves_whole_(link, (dctx_class_t)peer);
     if (error == DCTX_OK)
         error = dctx_lookup_init_(&link->by_name, random_number(link));
     if (error == DCTX_OK)
         error = dctx_lookup_init_(&link->by_id, random_number(link));
     if (error == DCTX_OK)
-        error = dctx_socket_open_(ZMQ_ROUTER, &link->sockets, &link->router);
+        error = dctx_socket_open_(ZMQ_ROUTER, &link->sockets, NULL, &link->router);
     if (error != DCTX_OK) {
         dctx_link_destroy(&link);
         return error;
@@ -144,20 +186,32 @@ void dctx_link_destroy(dctx_link_t **link_p)
     dctx_lookup_finish_(&link->by_name);
     dctx_lookup_finish_(&link->by_id);
     dctx_snapshot_unref(&link->empty);
+    dctx_policy_unref(&link->policy);
+    zcert_destroy(&link->sockets.certificate);
     dctx_release_(link);
     *link_p = NULL;
 }
 
 /* ---- endpoints and peers --------------------------------------------------------------------- */
 
+static bool is_inproc(const char *endpoint)
+{
+    return strncmp(endpoint, "inproc://", strlen("inproc://")) == 0;
+}
+
 dctx_error_t dctx_link_bind(dctx_link_t *link, const char *endpoint, const char **ret_endpoint)
 {
     if (link == NULL || endpoint == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "no link, or no endpoint");
+    if (link->sockets.certificate != NULL && link->sockets.domain == NULL && !is_inproc(endpoint))
+        return dctx_fail_(DCTX_ERR_INVALID,
+                          "a link that has a certificate and no dctx_curve_t lets nobody in");
     dctx_listener_t *listener;
+    dctx_socket_look_(link->router);
     dctx_error_t error = dctx_listener_bind_(link->router, endpoint, &listener);
     if (error != DCTX_OK)
         return error;
+    dctx_socket_look_(link->router);
     listener->next = link->listeners;
     link->listeners = listener;
     if (ret_endpoint != NULL)
@@ -173,22 +227,22 @@ static dctx_error_t check_peer(const dctx_link_t *link, const char *peer)
     return DCTX_OK;
 }
 
-dctx_error_t dctx_link_connect(dctx_link_t *link, const char *peer_name, const char *endpoint)
+static dctx_error_t dial(dctx_link_t *link, const char *peer_name, const char *endpoint,
+                         const char *server_key)
 {
     dctx_peer_t *peer;
     dctx_connection_t *connection;
-    dctx_error_t error = check_peer(link, peer_name);
-    if (error != DCTX_OK)
-        return error;
-    if (endpoint == NULL)
-        return dctx_fail_(DCTX_ERR_INVALID, "no endpoint for peer %s", peer_name);
+    dctx_error_t error;
+    const char *key = server_key != NULL ? server_key : "";
     peer = dctx_link_find_(link, peer_name);
-    if (peer != NULL && peer->endpoint != NULL && strcmp(peer->endpoint, endpoint) == 0)
+    if (peer != NULL && peer->endpoint != NULL && strcmp(peer->endpoint, endpoint) == 0 &&
+        strcmp(peer->server_key, key) == 0)
         return DCTX_OK;
     char *copy = dctx_strndup_(endpoint, strlen(endpoint));
     if (copy == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for peer %s", peer_name);
-    error = dctx_connection_dial_(endpoint, &link->sockets, &link->counters, &connection);
+    error =
+        dctx_connection_dial_(endpoint, server_key, &link->sockets, &link->counters, &connection);
     if (error == DCTX_OK) {
         error = dctx_link_obtain_(link, peer_name, &peer);
         if (error != DCTX_OK)
@@ -199,11 +253,42 @@ dctx_error_t dctx_link_connect(dctx_link_t *link, const char *peer_name, const c
         return error;
     }
     link->now = dctx_link_clock_(link);
-    dctx_link_set_endpoint_(link, peer, copy);
+    dctx_link_set_endpoint_(link, peer, copy, key);
     if (peer->out != NULL)
         dctx_link_part_(link, peer->out, "dialled elsewhere");
     dctx_link_begin_(link, peer, connection);
     return DCTX_OK;
+}
+
+dctx_error_t dctx_link_connect(dctx_link_t *link, const char *peer, const char *endpoint)
+{
+    dctx_error_t error = check_peer(link, peer);
+    if (error != DCTX_OK)
+        return error;
+    if (endpoint == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "no endpoint for peer %s", peer);
+    if (link->sockets.certificate != NULL && !is_inproc(endpoint))
+        return dctx_fail_(DCTX_ERR_INVALID,
+                          "this link is under CURVE: dial %s with dctx_link_connect_curve()", peer);
+    return dial(link, peer, endpoint, NULL);
+}
+
+dctx_error_t dctx_link_connect_curve(dctx_link_t *link, const char *peer, const char *endpoint,
+                                     const char *server_key)
+{
+    uint8_t key[DCTX_KEY_TEXT];
+    dctx_error_t error = check_peer(link, peer);
+    if (error != DCTX_OK)
+        return error;
+    if (endpoint == NULL || server_key == NULL || strlen(server_key) != DCTX_KEY_TEXT ||
+        zmq_z85_decode(key, server_key) == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID,
+                          "no endpoint for peer %s, or not a key of %d characters", peer,
+                          DCTX_KEY_TEXT);
+    if (link->sockets.certificate == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "to dial %s under CURVE this link needs a certificate",
+                          peer);
+    return dial(link, peer, endpoint, server_key);
 }
 
 dctx_error_t dctx_link_disconnect(dctx_link_t *link, const char *peer_name)
@@ -238,20 +323,18 @@ dctx_error_t dctx_link_send(dctx_link_t *link, const char *peer_name,
     if (peer == NULL)
         return dctx_fail_(DCTX_ERR_UNREACHABLE, "no peer %.63s is dialled or connected", peer_name);
     dctx_record_t record;
-    dctx_error_t error = dctx_link_record_(message, &record);
-    if (error != DCTX_OK)
-        return error;
-    if (message->payload.size > link->options.message_limit ||
-        dctx_record_size_(&record) > link->options.message_limit)
-        return dctx_fail_(DCTX_ERR_LIMIT, "a message of %zu bytes is over message_limit, %zu",
-                          dctx_record_size_(&record), link->options.message_limit);
+    zmq_msg_t stamp;
+    bool put = false;
     dctx_connection_t *via = peer->via;
-    if (via != NULL && peer->held.first == NULL && dctx_connection_has_room_(via)) {
-        bool put = dctx_connection_put_(via, &record);
+    dctx_error_t error = dctx_link_record_(link, via, message, &record, &stamp);
+    if (error == DCTX_OK && via != NULL && peer->held.first == NULL &&
+        dctx_connection_has_room_(via)) {
+        put = dctx_connection_put_(via, &record);
         dctx_link_mark_dirty_(link, via);
-        if (put)
-            return DCTX_OK;
     }
+    (void)zmq_msg_close(&stamp);
+    if (error != DCTX_OK || put)
+        return error;
     if (peer->held.count >= link->options.queue_limit)
         return dctx_fail_(DCTX_ERR_FULL, "%zu messages are held for peer %s", peer->held.count,
                           peer_name);

@@ -73,6 +73,10 @@ static void copy_message(told_t *told, const dctx_link_message_t *message)
     cr_assert_not_null(message->snapshot);
     const char *tenant = dctx_snapshot_get(message->snapshot, tenant_key);
     snprintf(told->tenant, sizeof(told->tenant), "%s", tenant != NULL ? tenant : "");
+    const char *upstream = dctx_snapshot_upstream_address(message->snapshot);
+    const dctx_session_t *session = dctx_snapshot_security_session(message->snapshot);
+    snprintf(told->upstream, sizeof(told->upstream), "%s", upstream != NULL ? upstream : "");
+    snprintf(told->key, sizeof(told->key), "%s", session != NULL ? session->public_key : "");
     dctx_snapshot_chain_format(message->snapshot, told->chain, sizeof(told->chain));
 }
 

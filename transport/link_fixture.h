@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <dcontext/link.h>
+#include <dcontext/session.h>
 
 #include "record.h"
 
@@ -23,6 +24,8 @@ typedef struct told {
     size_t payload_size;
     char tenant[64]; /* "" when the context has none */
     char chain[256];
+    char upstream[64]; /* "" when not known, here and below */
+    char key[48];
     dctx_peer_event_t event;
     char reason[300];
 } told_t;

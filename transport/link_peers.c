@@ -3,6 +3,9 @@
 #include <dcontext/internal.h>
 
 #include "link_state.h"
+#include "prepared.h"
+#include "secure.h"
+#include "socket.h"
 
 #define BACKOFF_FIRST  (50 * DCTX_LINK_NS_PER_MS)
 #define BACKOFF_LAST   (1000 * DCTX_LINK_NS_PER_MS)
@@ -11,6 +14,7 @@
 #define HELLO_LIMIT    512
 #define GOODBYE_LINGER 500
 #define MANY_PEERS     64
+#define VOUCH_EVERY    (1000 * DCTX_LINK_NS_PER_MS)
 
 /* ---- the list of peers ----------------------------------------------------------------------- */
 
@@ -20,8 +24,10 @@ dctx_peer_t *dctx_link_find_(const dctx_link_t *link, const char *name)
     return entry != NULL ? (dctx_peer_t *)((char *)entry - offsetof(dctx_peer_t, entry)) : NULL;
 }
 
-void dctx_link_set_endpoint_(dctx_link_t *link, dctx_peer_t *peer, char *endpoint)
+void dctx_link_set_endpoint_(dctx_link_t *link, dctx_peer_t *peer, char *endpoint,
+                             const char *server_key)
 {
+    strcpy(peer->server_key, server_key);
     if (peer->endpoint == NULL && endpoint != NULL)
         TAILQ_INSERT_TAIL(&link->dialled, peer, dialled);
     else if (peer->endpoint != NULL && endpoint == NULL)
@@ -89,8 +95,46 @@ static void unmark_dirty(dctx_connection_t *connection)
     connection->dirty = false;
 }
 
-dctx_error_t dctx_link_record_(const dctx_link_message_t *message, dctx_record_t *ret_record)
+bool dctx_link_leaves_whole_(const dctx_link_t *link, dctx_class_t peer)
 {
+    size_t count = dctx_registry_keys(link->options.registry, NULL, 0);
+    const dctx_key_t **keys = dctx_calloc_(count + 1, sizeof(*keys));
+    bool whole = keys != NULL && dctx_policy_leaves_whole_(link->policy, peer);
+    if (whole)
+        count = dctx_registry_keys(link->options.registry, keys, count);
+    for (size_t i = 0; i < count && whole; i++)
+        whole = dctx_key_is_local(keys[i]) || dctx_reaches_(dctx_key_reach(keys[i]), peer);
+    dctx_release_(keys);
+    return whole;
+}
+
+/* What of a context may leave over a connection. */
+static dctx_error_t stamp_of(dctx_link_t *link, const dctx_connection_t *connection,
+                             const dctx_snapshot_t *snapshot, dctx_bytes_t *ret_bytes,
+                             zmq_msg_t *stamp)
+{
+    if (connection == NULL ||
+        (connection->whole && dctx_snapshot_registry(snapshot) == link->options.registry))
+        return dctx_snapshot_encode(snapshot, ret_bytes);
+    zmq_msg_t made;
+    bool stamped;
+    dctx_error_t error =
+        dctx_prepare_(snapshot, link->policy, connection->leaving, false, &made, &stamped);
+    if (error != DCTX_OK)
+        return error;
+    (void)zmq_msg_move(stamp, &made);
+    (void)zmq_msg_close(&made);
+    if (stamped)
+        *ret_bytes = (dctx_bytes_t){(const uint8_t *)zmq_msg_data(stamp) + DCTX_MAGIC_SIZE,
+                                    zmq_msg_size(stamp) - DCTX_MAGIC_SIZE};
+    return DCTX_OK;
+}
+
+dctx_error_t dctx_link_record_(dctx_link_t *link, const dctx_connection_t *connection,
+                               const dctx_link_message_t *message, dctx_record_t *ret_record,
+                               zmq_msg_t *ret_stamp)
+{
+    (void)zmq_msg_init(ret_stamp);
     if (message->kind < DCTX_LINK_TELL || message->kind > DCTX_LINK_CANCEL)
         return dctx_fail_(DCTX_ERR_INVALID, "a link sends no messages of kind %d",
                           (int)message->kind);
@@ -107,21 +151,55 @@ dctx_error_t dctx_link_record_(const dctx_link_message_t *message, dctx_record_t
                                   .payload = message->payload};
     if (message->kind == DCTX_LINK_ERROR)
         ret_record->code = (uint8_t)message->code;
-    if (message->snapshot == NULL || dctx_snapshot_is_empty(message->snapshot))
-        return DCTX_OK;
-    return dctx_snapshot_encode(message->snapshot, &ret_record->stamp);
+    if (message->snapshot != NULL && !dctx_snapshot_is_empty(message->snapshot)) {
+        dctx_error_t error =
+            stamp_of(link, connection, message->snapshot, &ret_record->stamp, ret_stamp);
+        if (error != DCTX_OK)
+            return error;
+    }
+    size_t size = dctx_record_size_(ret_record);
+    if (message->payload.size > link->options.message_limit || size > link->options.message_limit)
+        return dctx_fail_(DCTX_ERR_LIMIT, "a message of %zu bytes is over message_limit, %zu", size,
+                          link->options.message_limit);
+    if (connection != NULL && size > connection->limit)
+        return dctx_fail_(DCTX_ERR_LIMIT, "a message of %zu bytes is over what peer %s takes, %zu",
+                          size, connection->peer->name, connection->limit);
+    return DCTX_OK;
+}
+
+/* What was held cannot be sent after all: it is given back by settle. */
+static void refuse_held(dctx_link_t *link, dctx_peer_t *peer, dctx_error_t why)
+{
+    dctx_held_t *held = dctx_held_pop_(&peer->held);
+    held->why = why;
+    dctx_held_append_(&peer->refusal.held, held);
+    if (peer->refused)
+        return;
+    peer->refused = true;
+    peer->refusal.peer = peer;
+    peer->refusal.next = NULL;
+    peer->refusal.reason = "";
+    peer->pins++;
+    *link->losses_end = &peer->refusal;
+    link->losses_end = &peer->refusal.next;
 }
 
 /* Moves held messages to the connection while it has room. */
-static void drain_held(dctx_peer_t *peer, dctx_connection_t *connection)
+static void drain_held(dctx_link_t *link, dctx_peer_t *peer, dctx_connection_t *connection)
 {
     while (peer->held.first != NULL && dctx_connection_has_room_(connection)) {
         dctx_record_t record;
-        /* It encoded when it was accepted, and the wire form is kept in the snapshot. */
-        if (dctx_link_record_(&peer->held.first->message, &record) != DCTX_OK ||
-            !dctx_connection_put_(connection, &record))
+        zmq_msg_t stamp;
+        dctx_error_t error =
+            dctx_link_record_(link, connection, &peer->held.first->message, &record, &stamp);
+        bool put = error == DCTX_OK && dctx_connection_put_(connection, &record);
+        (void)zmq_msg_close(&stamp);
+        if (put)
+            dctx_held_free_(dctx_held_pop_(&peer->held));
+        else if (error == DCTX_OK)
             return;
-        dctx_held_free_(dctx_held_pop_(&peer->held));
+        else
+            refuse_held(link, peer, error);
     }
 }
 
@@ -138,7 +216,7 @@ void dctx_link_pump_(dctx_link_t *link, dctx_connection_t *connection)
     dctx_connection_flush_(connection);
     if (connection->state == DCTX_CONNECTION_UP) {
         if (connection->peer->via == connection)
-            drain_held(connection->peer, connection);
+            drain_held(link, connection->peer, connection);
         dctx_connection_flush_(connection);
         if (owes_acknowledgement(link, connection) && connection->received > connection->told)
             (void)dctx_connection_put_(connection, &acknowledgement);
@@ -167,7 +245,9 @@ static void say_who(dctx_link_t *link, dctx_connection_t *connection, uint8_t ki
     dctx_writer_t *writer;
     if (dctx_writer_new(HELLO_LIMIT, &writer) != DCTX_OK)
         return; /* HELLO is repeated, and so brings another WELCOME */
-    dctx_hello_t hello = {.incarnation = link->incarnation, .window = link->options.window};
+    dctx_hello_t hello = {.incarnation = link->incarnation,
+                          .window = link->options.window,
+                          .limit = link->options.message_limit};
     strcpy(hello.node, link->node);
     if (kind == DCTX_KIND_HELLO)
         strcpy(hello.to, connection->peer->name);
@@ -193,7 +273,11 @@ void dctx_link_say_welcome_(dctx_link_t *link, dctx_connection_t *connection)
 
 void dctx_link_begin_(dctx_link_t *link, dctx_peer_t *peer, dctx_connection_t *connection)
 {
+    const dctx_view_t view = {connection->socket, link->policy};
     connection->peer = peer;
+    connection->leaving = dctx_socket_leaving_(&view);
+    connection->whole = link->whole[connection->leaving];
+    connection->base = dctx_snapshot_ref(link->empty);
     connection->state = DCTX_CONNECTION_HANDSHAKE;
     connection->began = link->now;
     peer->pins++;
@@ -208,15 +292,20 @@ static void tell(dctx_link_t *link, dctx_peer_t *peer, dctx_peer_event_t event, 
         link->options.on_peer(peer->name, event, reason, link->options.arg);
 }
 
-void dctx_link_up_(dctx_link_t *link, dctx_connection_t *connection, uint32_t window)
+void dctx_link_up_(dctx_link_t *link, dctx_connection_t *connection, const dctx_hello_t *hello)
 {
     dctx_peer_t *peer = connection->peer;
     connection->state = DCTX_CONNECTION_UP;
     connection->began = link->now;
     connection->heard = link->now;
-    connection->window = window < link->options.window ? window : link->options.window;
+    connection->window =
+        hello->window < link->options.window ? hello->window : link->options.window;
+    connection->limit =
+        hello->limit == 0 || hello->limit > SIZE_MAX ? SIZE_MAX : (size_t)hello->limit;
     link->counters.peers_up++;
     dctx_link_note_due_(link, link->now + link->heartbeat);
+    if (link->options.curve != NULL)
+        dctx_link_note_due_(link, link->now + VOUCH_EVERY);
     dctx_peer_choose_(peer);
     if (peer->held.first != NULL)
         dctx_link_mark_dirty_(link, connection);
@@ -281,7 +370,7 @@ void dctx_link_part_(dctx_link_t *link, dctx_connection_t *connection, const cha
 void dctx_link_let_go_(dctx_link_t *link, dctx_peer_t *peer)
 {
     dctx_connection_t *connections[2] = {peer->out, peer->in};
-    dctx_link_set_endpoint_(link, peer, NULL);
+    dctx_link_set_endpoint_(link, peer, NULL, "");
     peer->pins++; /* losing the last connection may unlist it */
     for (int i = 0; i < 2; i++) {
         if (connections[i] != NULL)
@@ -292,14 +381,15 @@ void dctx_link_let_go_(dctx_link_t *link, dctx_peer_t *peer)
         dctx_peer_free_(peer);
 }
 
-static void give_back(dctx_link_t *link, const char *peer, const dctx_link_message_t *message)
+static void give_back(dctx_link_t *link, const char *peer, const dctx_link_message_t *message,
+                      dctx_error_t why)
 {
     dctx_link_message_t copy = *message;
     if (copy.snapshot == NULL)
         copy.snapshot = link->empty;
     link->counters.undelivered++;
     if (link->options.on_undelivered != NULL)
-        link->options.on_undelivered(peer, &copy, DCTX_ERR_UNREACHABLE, link->options.arg);
+        link->options.on_undelivered(peer, &copy, why, link->options.arg);
 }
 
 typedef struct batch_return {
@@ -320,7 +410,7 @@ static void give_back_record(const dctx_record_t *record, dctx_bytes_t stamp, vo
     if (stamp.size > 0 && dctx_snapshot_decode(to->link->options.registry, stamp.data, stamp.size,
                                                &snapshot) == DCTX_OK)
         message.snapshot = snapshot;
-    give_back(to->link, to->peer, &message);
+    give_back(to->link, to->peer, &message, DCTX_ERR_UNREACHABLE);
     dctx_snapshot_unref(&snapshot);
 }
 
@@ -332,7 +422,7 @@ static void report(dctx_link_t *link, dctx_loss_t *loss)
     if (loss->was_up && loss->connection != NULL)
         dctx_connection_visit_batch_(loss->connection, give_back_record, &to);
     while ((held = dctx_held_pop_(&loss->held)) != NULL) {
-        give_back(link, peer->name, &held->message);
+        give_back(link, peer->name, &held->message, held->why);
         dctx_held_free_(held);
     }
     if (loss->was_up && peer->reported) {
@@ -356,6 +446,8 @@ void dctx_link_settle_(dctx_link_t *link)
         link->losses = loss->next;
         if (link->losses == NULL)
             link->losses_end = &link->losses;
+        if (loss == &peer->refusal)
+            peer->refused = false;
         report(link, loss);
         if (connection != NULL) {
             if (link->delivery.connection == connection)
@@ -376,7 +468,8 @@ static void redial(dctx_link_t *link, dctx_peer_t *peer)
         return;
     }
     dctx_connection_t *connection;
-    if (dctx_connection_dial_(peer->endpoint, &link->sockets, &link->counters, &connection) ==
+    const char *key = peer->server_key[0] != '\0' ? peer->server_key : NULL;
+    if (dctx_connection_dial_(peer->endpoint, key, &link->sockets, &link->counters, &connection) ==
         DCTX_OK) {
         dctx_link_begin_(link, peer, connection);
         return;
@@ -426,8 +519,32 @@ static void listen_for_life(dctx_link_t *link, dctx_connection_t *connection, bo
     dctx_link_note_due_(link, dead);
 }
 
+/* False: the connection is over, because the key that it was let in with is known no more. */
+static bool is_vouched_for(dctx_link_t *link, dctx_connection_t *connection)
+{
+    static const char why[] = "its key is not known any more";
+    zcert_t *cert = NULL;
+    if (link->options.curve == NULL || connection->key[0] == '\0' ||
+        !dctx_connection_is_inbound_(connection))
+        return true;
+    if (link->now - connection->vouched >= VOUCH_EVERY) {
+        connection->vouched = link->now;
+        if (dctx_curve_vouch_(link->options.curve, connection->key, &cert) != DCTX_OK) {
+            link->counters.revoked++;
+            say(link, connection, DCTX_KIND_REFUSED, (dctx_bytes_t){why, strlen(why)});
+            dctx_link_lose_(link, connection, why, 0);
+            return false;
+        }
+        zcert_destroy(&cert);
+    }
+    dctx_link_note_due_(link, connection->vouched + VOUCH_EVERY);
+    return true;
+}
+
 static void run_timer(dctx_link_t *link, dctx_connection_t *connection, bool drained)
 {
+    if (!is_vouched_for(link, connection))
+        return;
     if (connection->blocked)
         dctx_link_mark_dirty_(link, connection);
     if (connection->state == DCTX_CONNECTION_HANDSHAKE)

@@ -3,8 +3,12 @@
 
 #include <dcontext/internal.h>
 
+#include "claim.h"
 #include "handover.h"
 #include "link_state.h"
+#include "secure.h"
+#include "session.h"
+#include "socket.h"
 
 /* Inbound connections at most; a stranger past it is refused. Those that fall silent make room. */
 #define INBOUND_MAX 4096
@@ -33,27 +37,76 @@ static dctx_error_t code_of(uint8_t code)
     }
 }
 
-/* The context of the record at hand, decoded once for all records that share it. */
-static const dctx_snapshot_t *context_of(dctx_link_t *link)
+/* Judges the context of the record at hand, once for all records that share it. */
+static void judge(dctx_link_t *link, dctx_connection_t *connection, const dctx_claimed_t *claimed)
 {
     dctx_delivery_t *delivery = &link->delivery;
-    if (delivery->snapshot != NULL)
-        return delivery->snapshot;
-    if (delivery->stamp.size == 0)
-        return link->empty;
-    if (!delivery->stamp_refused) {
-        if (dctx_snapshot_decode(link->options.registry, delivery->stamp.data, delivery->stamp.size,
-                                 &delivery->snapshot) == DCTX_OK)
-            return delivery->snapshot;
-        delivery->stamp_refused = true;
-        if (!delivery->connection->stamp_reported) {
-            delivery->connection->stamp_reported = true;
-            dctx_log(DCTX_LOG_WARNING, "link %s: a stamp from %s was refused: %s", link->node,
-                     delivery->connection->peer->name, dctx_error_detail());
-        }
+    dctx_snapshot_t *snapshot = dctx_snapshot_ref(connection->base), *more;
+    delivery->refused = dctx_claim_take_(claimed, &snapshot);
+    if (delivery->refused == DCTX_OK && claimed->stamped && dctx_session_wanted_() &&
+        dctx_session_set_(snapshot, dctx_snapshot_upstream_address(connection->base),
+                          dctx_snapshot_security_session(connection->base), &more) == DCTX_OK) {
+        dctx_snapshot_unref(&snapshot);
+        snapshot = more;
     }
-    link->counters.stamps_refused++;
-    return link->empty;
+    delivery->snapshot = snapshot;
+    if (delivery->refused != DCTX_OK && !connection->stamp_reported) {
+        connection->stamp_reported = true;
+        dctx_log(DCTX_LOG_WARNING, "link %s: a context from %s was refused: %s", link->node,
+                 connection->peer->name, dctx_error_detail());
+    }
+}
+
+/* The context of the record at hand, and why it is refused, if it is. *ret_own: a new one of this message's, with
+ * a reference for the caller, else NULL. */
+static dctx_error_t context_of(dctx_link_t *link, dctx_connection_t *connection, bool asked,
+                               const dctx_snapshot_t **ret_snapshot, dctx_snapshot_t **ret_own)
+{
+    dctx_delivery_t *delivery = &link->delivery;
+    const dctx_class_rules_t *rules = &link->policy->rules[connection->entering];
+    const dctx_claimed_t claimed = {.registry = link->options.registry,
+                                    .policy = link->policy,
+                                    .peer = connection->entering,
+                                    .stamped = delivery->stamp.size > 0,
+                                    .data = delivery->stamp.data,
+                                    .size = delivery->stamp.size};
+    dctx_error_t refused = DCTX_OK;
+    *ret_snapshot = connection->base;
+    *ret_own = NULL;
+    /* Answers carry no context, and need none. */
+    if (claimed.stamped ||
+        (asked && (rules->stamp == DCTX_STAMP_REQUIRED || rules->chain == DCTX_CLAIM_RESTART))) {
+        if (delivery->snapshot == NULL)
+            judge(link, connection, &claimed);
+        *ret_snapshot = delivery->snapshot;
+        refused = delivery->refused;
+    }
+    if (refused == DCTX_OK && asked &&
+        (rules->trace == DCTX_CLAIM_RESTART || rules->deadline == DCTX_CLAIM_RESTART)) {
+        *ret_own = dctx_snapshot_ref(*ret_snapshot);
+        refused = dctx_claim_renew_(&claimed, ret_own);
+        *ret_snapshot = *ret_own;
+    }
+    return refused;
+}
+
+static void reject(dctx_link_t *link, dctx_connection_t *connection,
+                   const dctx_link_message_t *message, dctx_error_t why)
+{
+    static const char text[] = "its context was rejected";
+    const char *peer = connection->peer->name;
+    link->counters.rejected++;
+    dctx_policy_count_(link->policy, DCTX_POLICY_REJECTED, 1);
+    if (link->options.on_rejected != NULL) {
+        link->options.on_rejected(peer, message, why, link->options.arg);
+    } else if (message->kind == DCTX_LINK_ASK) {
+        const dctx_link_message_t answer = {.kind = DCTX_LINK_ERROR,
+                                            .code = DCTX_ERR_REJECTED,
+                                            .correlation = message->correlation,
+                                            .payload = {text, strlen(text)}};
+        if (dctx_link_send(link, peer, &answer) != DCTX_OK)
+            dctx_log(DCTX_LOG_INFO, "link %s: a refusal to %s is lost", link->node, peer);
+    }
 }
 
 /* True if it was given on. */
@@ -68,17 +121,26 @@ static bool take_message(dctx_link_t *link, dctx_connection_t *connection,
     connection->received = record->sequence;
     if ((connection->received - connection->told) * 2 >= link->options.window)
         dctx_link_mark_dirty_(link, connection);
+    bool asked = record->kind == DCTX_LINK_TELL || record->kind == DCTX_LINK_ASK;
     dctx_link_message_t message = {.kind = (dctx_link_kind_t)record->kind,
                                    .correlation = record->correlation,
                                    .target = record->target,
                                    .type = record->type,
-                                   .payload = record->payload,
-                                   .snapshot = context_of(link)};
+                                   .payload = record->payload};
     if (message.kind == DCTX_LINK_ERROR)
         message.code = code_of(record->code);
-    link->counters.received++;
-    if (link->options.on_message != NULL)
-        link->options.on_message(connection->peer->name, &message, link->options.arg);
+    dctx_snapshot_t *own;
+    dctx_error_t refused = context_of(link, connection, asked, &message.snapshot, &own);
+    if (refused != DCTX_OK)
+        link->counters.stamps_refused++;
+    if (refused != DCTX_OK && asked && link->policy->on_error == DCTX_ON_ERROR_REJECT) {
+        reject(link, connection, &message, refused);
+    } else {
+        link->counters.received++;
+        if (link->options.on_message != NULL)
+            link->options.on_message(connection->peer->name, &message, link->options.arg);
+    }
+    dctx_snapshot_unref(&own);
     return true;
 }
 
@@ -90,22 +152,98 @@ static void refuse(dctx_link_t *link, const void *id, size_t id_size, const char
     dctx_connection_answer_(link->router, id, id_size, &record);
 }
 
+static const char *property(void *frame, const char *name)
+{
+    return zmq_msg_gets(frame, name);
+}
+
+static dctx_origin_t origin_of(const dctx_link_t *link, void *socket, zmq_msg_t *frame)
+{
+    const dctx_view_t view = {socket, link->policy};
+    dctx_origin_t origin;
+    dctx_socket_origin_(&view, property, frame, true, &origin);
+    return origin;
+}
+
+/* Why a node may not come in under the name that it says; NULL: it may. *ret_cert is the caller's to
+ * destroy. */
+static const char *check_identity(const dctx_link_t *link, zmq_msg_t *frame,
+                                  const dctx_origin_t *origin, const char *name, zcert_t **ret_cert)
+{
+    /* inproc is under no security: there is no ZAP handler to have called it anything. */
+    if (link->options.curve != NULL &&
+        (origin->address[0] != '\0' || property(frame, "User-Id") != NULL)) {
+        if (origin->user_id[0] == '\0' || strlen(origin->user_id) > DCTX_KEY_TEXT ||
+            dctx_curve_vouch_(link->options.curve, origin->user_id, ret_cert) != DCTX_OK)
+            return "its key is not known here";
+        const char *node = zcert_meta(*ret_cert, "node");
+        if (node != NULL && strcmp(node, name) != 0)
+            return "its key is that of a node with another name";
+    }
+    const dctx_peer_t *peer = dctx_link_find_(link, name);
+    if (peer == NULL)
+        return NULL;
+    if (peer->server_key[0] != '\0' && strcmp(peer->server_key, origin->user_id) != 0)
+        return "its name is that of a node with another key";
+    if (peer->in != NULL &&
+        (strcmp(peer->in->key, origin->user_id) != 0 || origin->peer > peer->in->entering))
+        return "its name is in use by a node that is trusted more";
+    return NULL;
+}
+
+/* Who is there, as the connection itself shows. */
+static void know(dctx_link_t *link, dctx_connection_t *connection, const dctx_origin_t *origin,
+                 zcert_t *cert)
+{
+    connection->entering = origin->peer;
+    snprintf(connection->address, sizeof(connection->address), "%s", origin->address);
+    snprintf(connection->key, sizeof(connection->key), "%s", origin->user_id);
+    if (dctx_connection_is_inbound_(connection)) {
+        connection->leaving = origin->peer;
+        connection->whole = link->whole[origin->peer];
+        connection->vouched = link->now;
+        connection->base = dctx_snapshot_ref(link->empty);
+    }
+    if (dctx_session_wanted_())
+        dctx_origin_note_(origin, cert, &connection->base);
+}
+
+/* Whether a frame came over the very connection that the routing id had when hands were shaken. When that has gone
+ * another peer may take its id. */
+static bool is_of(const dctx_link_t *link, const dctx_connection_t *connection, zmq_msg_t *frame)
+{
+    const char *address = property(frame, "Peer-Address");
+    if (strncmp(address != NULL ? address : "", connection->address,
+                sizeof(connection->address) - 1) != 0)
+        return false;
+    if (link->options.curve == NULL)
+        return true;
+    const char *key = property(frame, "User-Id");
+    return strcmp(key != NULL ? key : "", connection->key) == 0;
+}
+
 /* Lets a dialler in, or refuses it. */
-static void admit(dctx_link_t *link, const void *id, size_t id_size, dctx_bytes_t payload)
+static void admit(dctx_link_t *link, const void *id, size_t id_size, dctx_bytes_t payload,
+                  zmq_msg_t *frame)
 {
     dctx_hello_t hello;
     dctx_peer_t *peer;
     dctx_connection_t *connection;
     const char *why = NULL;
+    zcert_t *cert = NULL;
+    dctx_origin_t origin = origin_of(link, link->router, frame);
     if (dctx_hello_decode_(payload, &hello) != DCTX_OK)
         why = "this HELLO is not as the protocol has it";
     else if (hello.to[0] != '\0' && strcmp(hello.to, link->node) != 0)
         why = "this node has another name";
     else if (link->inbound >= INBOUND_MAX)
         why = "too many peers";
+    else
+        why = check_identity(link, frame, &origin, hello.node, &cert);
     if (why != NULL) {
         link->counters.handshakes_refused++;
         refuse(link, id, id_size, why);
+        zcert_destroy(&cert);
         return;
     }
     peer = dctx_link_find_(link, hello.node);
@@ -114,8 +252,13 @@ static void admit(dctx_link_t *link, const void *id, size_t id_size, dctx_bytes_
         dctx_link_settle_(link);
     }
     /* Without memory nothing is answered: HELLO comes again. */
-    if (dctx_connection_accept_(link->router, id, id_size, &link->counters, &connection) != DCTX_OK)
+    if (dctx_connection_accept_(link->router, id, id_size, &link->counters, &connection) !=
+        DCTX_OK) {
+        zcert_destroy(&cert);
         return;
+    }
+    know(link, connection, &origin, cert);
+    zcert_destroy(&cert);
     if (dctx_link_obtain_(link, hello.node, &peer) != DCTX_OK) {
         dctx_connection_free_(connection);
         return;
@@ -127,7 +270,7 @@ static void admit(dctx_link_t *link, const void *id, size_t id_size, dctx_bytes_
     link->inbound++;
     dctx_lookup_insert_(&link->by_id, &connection->entry, connection->id, connection->id_size);
     dctx_link_say_welcome_(link, connection);
-    dctx_link_up_(link, connection, hello.window);
+    dctx_link_up_(link, connection, &hello);
 }
 
 /* HELLO on an inbound connection that is up. */
@@ -149,7 +292,7 @@ static void greet_again(dctx_link_t *link, dctx_connection_t *connection,
     memcpy(id, connection->id, id_size);
     dctx_link_lose_(link, connection, "it began anew", 0);
     dctx_link_settle_(link);
-    admit(link, id, id_size, record->payload);
+    admit(link, id, id_size, record->payload, &link->delivery.frame);
 }
 
 static void report_refused(dctx_link_t *link, dctx_connection_t *connection, const char *why)
@@ -186,7 +329,11 @@ static void take_answer(dctx_link_t *link, dctx_connection_t *connection,
         snprintf(why, sizeof(why), "the node there is named %s", hello.node);
         report_refused(link, connection, why);
     } else {
-        dctx_link_up_(link, connection, hello.window);
+        dctx_origin_t origin = origin_of(link, connection->socket, &link->delivery.frame);
+        origin.vouched = connection->peer->server_key[0] != '\0';
+        origin.user_id = connection->peer->server_key;
+        know(link, connection, &origin, NULL);
+        dctx_link_up_(link, connection, &hello);
     }
 }
 
@@ -269,7 +416,6 @@ static void deliver(dctx_link_t *link, size_t *budget)
         if ((record.flags & DCTX_SAME_CONTEXT) == 0) {
             dctx_snapshot_unref(&delivery->snapshot);
             delivery->stamp = record.stamp;
-            delivery->stamp_refused = false;
         }
         given += take_record(link, connection, &record);
         if (link->losses != NULL)
@@ -306,7 +452,7 @@ static void meet_stranger(dctx_link_t *link, const void *id, size_t id_size, zmq
     }
     size_t length = dctx_record_read_(data + DCTX_FRAME_HEAD, &record);
     if (record.kind == DCTX_KIND_HELLO && DCTX_FRAME_HEAD + length == size)
-        admit(link, id, id_size, record.payload);
+        admit(link, id, id_size, record.payload, frame);
     else if (record.kind != DCTX_KIND_BYE)
         refuse(link, id, id_size, "say HELLO first, alone in its frame");
 }
@@ -335,7 +481,6 @@ static void take_frame(dctx_link_t *link, dctx_connection_t *connection, size_t 
     delivery->at = data + DCTX_FRAME_HEAD;
     delivery->end = data + size;
     delivery->stamp = (dctx_bytes_t){NULL, 0};
-    delivery->stamp_refused = false;
     deliver(link, budget);
 }
 
@@ -372,15 +517,36 @@ static bool read_router(dctx_link_t *link, size_t *budget)
         return true;
     }
     dctx_lookup_entry_t *entry = dctx_lookup_find_(&link->by_id, id, (size_t)id_size);
-    if (entry != NULL) {
-        take_frame(link, (dctx_connection_t *)((char *)entry - offsetof(dctx_connection_t, entry)),
-                   budget);
+    dctx_connection_t *connection =
+        entry != NULL ? (dctx_connection_t *)((char *)entry - offsetof(dctx_connection_t, entry))
+                      : NULL;
+    if (connection != NULL && is_of(link, connection, frame)) {
+        take_frame(link, connection, budget);
         return true;
     }
+    if (connection != NULL)
+        dctx_link_lose_(link, connection, "another peer has its place", 0);
     meet_stranger(link, id, (size_t)id_size, frame);
     (void)zmq_msg_close(frame);
     --*budget;
     return true;
+}
+
+/* Nothing more comes, if the monitor said that it has ended. */
+static void end_dialled(dctx_link_t *link, dctx_connection_t *connection)
+{
+    bool curve = connection->peer->server_key[0] != '\0';
+    bool denied = connection->ending == DCTX_ENDING_DENIED ||
+                  (connection->ending == DCTX_ENDING_CUT && curve);
+    if (connection->ending == DCTX_ENDING_NONE)
+        return;
+    if (denied && connection->state == DCTX_CONNECTION_HANDSHAKE)
+        report_refused(link, connection,
+                       curve ? "no security session: the node does not know our key, has another "
+                               "key itself, or is not under CURVE"
+                             : "no security session: the node is under CURVE");
+    else
+        dctx_link_lose_(link, connection, "the connection broke", 0);
 }
 
 static bool read_dealer(dctx_link_t *link, dctx_connection_t *connection, size_t *budget)
@@ -391,10 +557,9 @@ static bool read_dealer(dctx_link_t *link, dctx_connection_t *connection, size_t
         (void)zmq_msg_close(frame);
         connection->drained = true;
         /* Only now: what the peer sent before it went was still worth reading. */
-        if (connection->ended) {
-            dctx_link_lose_(link, connection, "the connection broke", 0);
+        end_dialled(link, connection);
+        if (link->losses != NULL)
             dctx_link_settle_(link);
-        }
         return false;
     }
     link->counters.frames_received++;
@@ -459,9 +624,12 @@ static bool look_for_ends(dctx_link_t *link)
     dctx_peer_t *peer;
     TAILQ_FOREACH(peer, &link->dialled, dialled)
     {
-        if (peer->out == NULL || !dctx_monitor_tells_end_(peer->out->monitor))
+        dctx_ending_t ending =
+            peer->out != NULL ? dctx_monitor_read_(peer->out->monitor) : DCTX_ENDING_NONE;
+        if (ending == DCTX_ENDING_NONE)
             continue;
-        peer->out->ended = true;
+        if (peer->out->ending < ending)
+            peer->out->ending = ending;
         peer->out->drained = false;
         any = true;
     }

@@ -20,18 +20,19 @@
 #include "endpoint.h"
 #include "lookup.h"
 #include "peer.h"
+#include "policy.h"
 
 #define DCTX_LINK_NS_PER_MS INT64_C(1000000)
 
 /* A frame that is being given on, record by record. */
 typedef struct dctx_delivery {
     bool active;
-    bool stamp_refused;
+    dctx_error_t refused;          /* why nothing is */
     dctx_connection_t *connection; /* NULL: lost meanwhile */
     const uint8_t *at;
     const uint8_t *end;
     dctx_bytes_t stamp;        /* of the last record */
-    dctx_snapshot_t *snapshot; /* decoded from it; NULL: not yet */
+    dctx_snapshot_t *snapshot; /* what is believed of it; NULL: not judged yet */
     zmq_msg_t frame;
 } dctx_delivery_t;
 
@@ -44,6 +45,9 @@ struct dctx_link {
     int64_t give_up;    /* ns: a handshake without an answer */
     dctx_socket_options_t sockets;
     dctx_snapshot_t *empty; /* of options.registry */
+    dctx_policy_t *policy;  /* with a reference */
+    bool whole
+        [DCTX_CLASSES]; /* all of a context of that registry may leave, to a peer of this class */
 
     void *router;
     dctx_listener_t *listeners;
@@ -94,8 +98,9 @@ dctx_error_t dctx_link_obtain_(dctx_link_t *link, const char *name, dctx_peer_t 
 /* Takes a peer that has no connection and is not dialled out of the list. */
 void dctx_link_unlist_if_idle_(dctx_link_t *link, dctx_peer_t *peer);
 
-/* Dialled from now on: by this endpoint, which it takes over. */
-void dctx_link_set_endpoint_(dctx_link_t *link, dctx_peer_t *peer, char *endpoint);
+/* Dialled from now on: by this endpoint, which it takes over; under CURVE if there is a key. */
+void dctx_link_set_endpoint_(dctx_link_t *link, dctx_peer_t *peer, char *endpoint,
+                             const char *server_key);
 
 /* Makes a dialled connection the peer's, and says HELLO. */
 void dctx_link_begin_(dctx_link_t *link, dctx_peer_t *peer, dctx_connection_t *connection);
@@ -103,7 +108,7 @@ void dctx_link_say_hello_(dctx_link_t *link, dctx_connection_t *connection);
 void dctx_link_say_welcome_(dctx_link_t *link, dctx_connection_t *connection);
 
 /* The handshake is done. Calls back. */
-void dctx_link_up_(dctx_link_t *link, dctx_connection_t *connection, uint32_t window);
+void dctx_link_up_(dctx_link_t *link, dctx_connection_t *connection, const dctx_hello_t *hello);
 
 /* The connection is over. `reason` is static. Does not call back. */
 void dctx_link_lose_(dctx_link_t *link, dctx_connection_t *connection, const char *reason,
@@ -121,9 +126,17 @@ void dctx_link_settle_(dctx_link_t *link);
 /* The connection has something to send. */
 void dctx_link_mark_dirty_(dctx_link_t *link, dctx_connection_t *connection);
 
-/* The record that a message travels as. DCTX_ERR_INVALID, and what the stamp's encoding refused
- * with. */
-dctx_error_t dctx_link_record_(const dctx_link_message_t *message, dctx_record_t *ret_record);
+/*
+ * The record that a message travels as, over a connection, with what of its context may leave there; NULL:
+ * whichever, with all. *ret_stamp has the stamp's bytes, unless the snapshot has, and is the caller's to close,
+ * also after an error. DCTX_ERR_INVALID, DCTX_ERR_LIMIT, and what the stamp's encoding refused with.
+ */
+dctx_error_t dctx_link_record_(dctx_link_t *link, const dctx_connection_t *connection,
+                               const dctx_link_message_t *message, dctx_record_t *ret_record,
+                               zmq_msg_t *ret_stamp);
+
+/* True if all keys may leave to peers of a class, and the policy has nothing more to say on it. */
+bool dctx_link_leaves_whole_(const dctx_link_t *link, dctx_class_t peer);
 
 /* Sends what can be sent on this connection. Does not call back. */
 void dctx_link_pump_(dctx_link_t *link, dctx_connection_t *connection);

@@ -17,6 +17,7 @@ dctx_error_t dctx_peer_new_(const char *name, dctx_peer_t **ret_peer)
 void dctx_peer_free_(dctx_peer_t *peer)
 {
     dctx_held_clear_(&peer->held);
+    dctx_held_clear_(&peer->refusal.held);
     dctx_release_(peer->endpoint);
     dctx_release_(peer);
 }
@@ -49,19 +50,25 @@ dctx_error_t dctx_held_push_(dctx_held_queue_t *queue, const dctx_link_message_t
     if (held == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory to hold a message of %zu bytes", size);
     uint8_t *at = (uint8_t *)(held + 1);
-    held->next = NULL;
+    held->why = DCTX_ERR_UNREACHABLE;
     held->message = *message;
     held->message.target = copy_to(&at, message->target);
     held->message.type = copy_to(&at, message->type);
     held->message.payload = copy_to(&at, message->payload);
     held->snapshot = dctx_snapshot_ref(message->snapshot);
+    dctx_held_append_(queue, held);
+    return DCTX_OK;
+}
+
+void dctx_held_append_(dctx_held_queue_t *queue, dctx_held_t *held)
+{
+    held->next = NULL;
     if (queue->last != NULL)
         queue->last->next = held;
     else
         queue->first = held;
     queue->last = held;
     queue->count++;
-    return DCTX_OK;
 }
 
 dctx_held_t *dctx_held_pop_(dctx_held_queue_t *queue)

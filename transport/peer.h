@@ -17,8 +17,9 @@
 typedef struct dctx_peer {
     dctx_lookup_entry_t entry; /* by name */
     TAILQ_ENTRY(dctx_peer) all;
-    TAILQ_ENTRY(dctx_peer) dialled; /* in that list while there is an endpoint */
-    char *endpoint;                 /* to dial; NULL: not dialled */
+    TAILQ_ENTRY(dctx_peer) dialled;     /* in that list while there is an endpoint */
+    char *endpoint;                     /* to dial; NULL: not dialled */
+    char server_key[DCTX_KEY_TEXT + 1]; /* of a node that is dialled under CURVE; else "" */
     dctx_connection_t *out;
     dctx_connection_t *in;
     /* Which of the two messages go through: the one that came up first, for as long as it is up, so
@@ -31,6 +32,8 @@ typedef struct dctx_peer {
     bool listed;   /* the link knows it by name */
     bool reported; /* the last event told was UP */
     dctx_loss_t loss;
+    dctx_loss_t refusal; /* has what was held and turned out not to be sendable */
+    bool refused;        /* it is in the link's list of losses */
     char name[DCTX_NODE_NAME_MAX + 1];
 } dctx_peer_t;
 
@@ -48,6 +51,9 @@ void dctx_peer_choose_(dctx_peer_t *peer);
 
 /* Copies the message; keeps a reference on its snapshot. DCTX_ERR_NOMEM. */
 dctx_error_t dctx_held_push_(dctx_held_queue_t *queue, const dctx_link_message_t *message);
+
+/* Puts one that was taken out at the end of another queue. */
+void dctx_held_append_(dctx_held_queue_t *queue, dctx_held_t *held);
 
 /* Takes the first out; NULL when there is none. */
 dctx_held_t *dctx_held_pop_(dctx_held_queue_t *queue);

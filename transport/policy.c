@@ -219,7 +219,7 @@ typedef struct sieve {
     dctx_stripped_t *stripped;
 } sieve_t;
 
-static bool reaches(dctx_reach_t reach, dctx_class_t peer)
+bool dctx_reaches_(dctx_reach_t reach, dctx_class_t peer)
 {
     switch (reach) {
     case DCTX_REACH_ANY:
@@ -232,6 +232,15 @@ static bool reaches(dctx_reach_t reach, dctx_class_t peer)
     default:
         return false;
     }
+}
+
+bool dctx_policy_leaves_whole_(const dctx_policy_t *policy, dctx_class_t peer)
+{
+    const dctx_class_rules_t *rules = &policy->rules[peer];
+    const dctx_sieve_rules_t *leave = &rules->leave;
+    return leave->allow == NULL && leave->deny == NULL && leave->pass_allow == NULL &&
+           leave->pass_deny == NULL && leave->stamp_bytes == SIZE_MAX &&
+           leave->chain_names == SIZE_MAX && rules->chain != DCTX_CLAIM_DROP;
 }
 
 static bool is_named(dctx_bytes_t name, const char *text)
@@ -264,7 +273,7 @@ static bool passes(const sieve_t *sieve, const dctx_key_t *key, dctx_bytes_t nam
     else if (key == NULL) {
         *ret_reason = DCTX_STRIP_UNKNOWN;
         return listed(sieve->flow->pass_allow, sieve->flow->pass_deny, name);
-    } else if (!reaches(dctx_key_reach(key), sieve->peer))
+    } else if (!dctx_reaches_(dctx_key_reach(key), sieve->peer))
         *ret_reason = DCTX_STRIP_REACH;
     else {
         *ret_reason = DCTX_STRIP_LISTED;

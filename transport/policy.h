@@ -68,6 +68,12 @@ static inline void dctx_policy_count_(dctx_policy_t *policy, dctx_policy_counter
     atomic_fetch_add_explicit(&policy->counters[counter], count, memory_order_relaxed);
 }
 
+/* Whether a key's value may go to, and come from, a class of peers. */
+bool dctx_reaches_(dctx_reach_t reach, dctx_class_t peer);
+
+/* True if nothing but their reach keeps entries from leaving to a class, nor anything the chain. */
+bool dctx_policy_leaves_whole_(const dctx_policy_t *policy, dctx_class_t peer);
+
 /* How many of the stripped entries of one message are remembered, to be counted again when the same
  * context passes again. */
 #define DCTX_STRIPPED_MAX 16

@@ -113,6 +113,11 @@ void dctx_curve_destroy(dctx_curve_t **curve_p)
     dctx_release_(curve);
 }
 
+const char *dctx_curve_domain_(const dctx_curve_t *curve)
+{
+    return curve->domain;
+}
+
 /* ---- who a key is ---------------------------------------------------------------------------- */
 
 /* Under the lock. NULL: no memory to say. */

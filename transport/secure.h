@@ -8,4 +8,7 @@
  * none any more. */
 dctx_error_t dctx_curve_vouch_(dctx_curve_t *curve, const char *key, zcert_t **ret_cert);
 
+/* The ZAP domain; lives as long as the handler. */
+const char *dctx_curve_domain_(const dctx_curve_t *curve);
+
 #endif

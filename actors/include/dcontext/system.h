@@ -96,9 +96,14 @@ typedef struct dctx_interceptor {
     void *arg;
 } dctx_interceptor_t;
 
-/* When the context of an outgoing message does not encode, or that of an incoming one is refused:
- * DCTX_ON_ERROR_CONTINUE, the default, or DCTX_ON_ERROR_REJECT. */
+/* When the context of an outgoing message does not encode, or that of an incoming one is
+ * refused: DCTX_ON_ERROR_CONTINUE is the default. */
 typedef dctx_on_error_t dctx_error_policy_t;
+
+/* For links under CURVE, and what may leave and enter: <dcontext/policy.h>, <dcontext/secure.h>, <czmq.h>. */
+typedef struct dctx_policy dctx_policy_t;
+typedef struct dctx_curve dctx_curve_t;
+typedef struct _zcert_t zcert_t;
 
 /*
  * What becomes of a message whose deadline has passed when its turn comes: nobody waits for it any
@@ -143,6 +148,12 @@ typedef struct dctx_system_options {
     void (*on_blocked)(const dctx_blocked_t *blocked, void *arg);
     dctx_test_world_t *world; /* NULL: threads and real time; else dcontext/testing.h */
     bool metrics; /* all actors are measured: see metrics.h */
+    /* Of the links to other nodes, as dctx_link_options_t has them: what may leave and enter; this node's
+     * own certificate, to dial under CURVE; who may dial this node. The system takes a reference, and a
+     * copy; the dctx_curve_t must outlive it. NULL: the default rules; no CURVE. */
+    dctx_policy_t *policy;
+    zcert_t *certificate;
+    dctx_curve_t *curve;
 } dctx_system_options_t;
 
 /*
@@ -202,13 +213,19 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_system_bind(dctx_system_t *system,
 /*
  * Dial a node by the name it must say for itself; keep dialling while it is away. Dialling a name
  * again replaces the endpoint. Does not wait for the connection; nodes that dial us need no call at
- * all.
+ * all. The second under CURVE: the node must prove to have the key (Z85, 40 characters); a system that
+ * has a certificate dials no other way, but on inproc.
  *
- * Ownership: strings are copied. Errors, Thread-safety: as dctx_system_bind().
+ * Ownership: strings are copied. Errors, Thread-safety: as dctx_system_bind(). Limits and units: any
+ *   number of nodes.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_system_connect(dctx_system_t *system,
                                                              const char *node,
                                                              const char *endpoint);
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_system_connect_curve(dctx_system_t *system,
+                                                                   const char *node,
+                                                                   const char *endpoint,
+                                                                   const char *server_key);
 
 /* Wait until the node is up. DCTX_ERR_TIMEOUT; DCTX_ERR_INVALID from a worker; timeout in
  * milliseconds. */

@@ -102,8 +102,8 @@ typedef void (*dctx_dead_stamp_fn)(const dctx_dead_stamp_t *letter, void *arg);
 typedef struct dctx_policy_options {
     dctx_class_t peer;                /* AUTO, or what every peer of the socket is taken for */
     dctx_rules_t rules[DCTX_CLASSES]; /* by class; [DCTX_CLASS_AUTO] is not used */
-    dctx_on_error_t on_error;
-    dctx_dead_stamp_fn dead_stamp; /* may be NULL: a rejected message is destroyed */
+    dctx_on_error_t on_error;         /* rejected: it goes to the dead-letter callback */
+    dctx_dead_stamp_fn dead_stamp;    /* may be NULL: a rejected message is destroyed */
     void *arg;
     bool log; /* what is stripped, by key and reason; values never */
     /* Of a server under CURVE: gives the session its certificate's metadata, and rejects what comes from

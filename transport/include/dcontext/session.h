@@ -8,9 +8,9 @@
  * | security session | dctx.session | dctx_session_t | the connection is under CURVE or PLAIN, or
  *   is that of a socket whose peers ZAP looked at |
  *
- * Both speak of the connection that the message came over. Behind a proxy, whose connection is not
- * the sender's, they are absent: a message that a proxy in this process passed on has neither. They
- * never leave the process, and never come in from outside.
+ * Both speak of the connection that the message came over: a socket's, or a link's, also under the
+ * actors. Behind a proxy, whose connection is not the sender's, they are absent: a message that a proxy
+ * in this process passed on has neither. They never leave the process, and never come in from outside.
  *
  * Thread-safety of everything here: any thread, on its own context.
  */
@@ -36,8 +36,10 @@ typedef struct dctx_session_pair {
 
 typedef struct dctx_session {
     dctx_mechanism_t mechanism;
-    const char *public_key; /* of a CURVE client that a ZAP handler knows, Z85; else "" */
-    const char *user_id;    /* what the ZAP handler called the peer; else "" */
+    /* Z85: of a CURVE client that a ZAP handler knows; on a link also of the node that was dialled;
+     * else "" */
+    const char *public_key;
+    const char *user_id;                 /* what the ZAP handler called the peer; else "" */
     const dctx_session_pair_t *metadata; /* of its certificate (secure.h), as `count` pairs */
     size_t count;
 } dctx_session_t;
