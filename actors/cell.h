@@ -29,8 +29,9 @@ typedef struct dctx_meter dctx_meter_t;
 /* The low half of `life`; the high half is the generation, 31 bits, never 0. */
 #define DCTX_LIFE_ALIVE       ((uint64_t)1) /* takes messages */
 #define DCTX_LIFE_DEAD        ((uint64_t)2) /* gone; what it left in its mailbox is being cleared away */
-#define DCTX_LIFE_STOP_POSTED ((uint64_t)4) /* stop_node is in the mailbox, or about to be */
-#define DCTX_LIFE_STOP_NOW    ((uint64_t)8) /* to stop before its next message; see urgent.h */
+#define DCTX_LIFE_STOP_POSTED ((uint64_t)4)  /* stop_node is in the mailbox, or about to be */
+#define DCTX_LIFE_GROUPED     ((uint64_t)16) /* in a group, or was; see groups.h */
+#define DCTX_LIFE_STOP_NOW    ((uint64_t)8)  /* to stop before its next message; see urgent.h */
 
 struct dctx_actor {
     dctx_slab_slot_t slot;

@@ -5,12 +5,16 @@
 #include <dcontext/handling.h>
 #include <dcontext/internal.h>
 
+#include "share.h"
 #include "system.h"
 
 enum { REASON_MAX = 255 };
 
 /* The flags that say what the content is. */
-enum { CONTENT_FLAGS = DCTX_MESSAGE_REMOTE | DCTX_MESSAGE_BLOCK | DCTX_MESSAGE_REASON };
+enum {
+    CONTENT_FLAGS =
+        DCTX_MESSAGE_REMOTE | DCTX_MESSAGE_BLOCK | DCTX_MESSAGE_REASON | DCTX_MESSAGE_SHARED
+};
 
 dctx_message_t *dctx_message_new_(dctx_system_t *system, dctx_runner_t *runner,
                                   dctx_node_kind_t kind)
@@ -49,6 +53,8 @@ void dctx_message_clear_(dctx_message_t *message)
     unsigned flags = message->node.flags;
     if (flags & DCTX_MESSAGE_REMOTE) {
         dctx_parcel_destroy_(message->parcel);
+    } else if (__builtin_expect(flags & DCTX_MESSAGE_SHARED, 0)) {
+        dctx_share_unref_(dctx_share_of_(message->value), 1);
     } else if (message->value != NULL) {
         if (message->type != NULL && message->type->destroy != NULL)
             message->type->destroy(message->value);
@@ -321,6 +327,12 @@ dctx_error_t dctx_message_take(const dctx_message_t *message, const dctx_type_t 
     if (self->node.flags & DCTX_MESSAGE_REMOTE) {
         undecode(self->parcel, type, ret_value);
         return DCTX_OK;
+    }
+    if (self->node.flags & DCTX_MESSAGE_SHARED) {
+        dctx_error_t error = dctx_type_store_(type, ret_value, type->size, self->value);
+        if (error == DCTX_OK)
+            dctx_message_clear_(self);
+        return error;
     }
     memcpy(ret_value, self->value, type->size);
     forget(self, self->value);

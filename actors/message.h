@@ -34,7 +34,8 @@ enum dctx_message_flag {
     DCTX_MESSAGE_KEPT = 1024, /* moved into a cell that is counted in its place */
     DCTX_MESSAGE_FORWARDED = 2048, /* sent on by an actor here: it has not crossed a border since */
     DCTX_MESSAGE_RELAYED = 4096, /* though it came from another node, who asks is in this process */
-    DCTX_MESSAGE_METERED = 8192  /* `sent_at` is set, and the value leaves room for it */
+    DCTX_MESSAGE_METERED = 8192, /* `sent_at` is set, and the value leaves room for it */
+    DCTX_MESSAGE_SHARED = 16384  /* `value` is in a dctx_share_t, with a reference */
 };
 
 /* A value as it was decoded, for each descriptor that somebody looked through. */

@@ -97,8 +97,11 @@ typedef struct sending {
     int64_t delay;
     dctx_timer_t *timer; /* where its number goes, or NULL */
     dctx_message_t
-        *content; /* not NULL: what it holds is sent, and moves, in the place of a value */
-    bool on;      /* with the sender and the asker that `content` has */
+        *content;        /* not NULL: what it holds is sent, and moves, in the place of a value */
+    bool on;             /* with the sender and the asker that `content` has */
+    dctx_share_t *share; /* not NULL: the value is in it; a reference goes with the message */
+    dctx_snapshot_t *snapshot; /* the fork, if it is made; a reference to it goes along */
+    bool held;                 /* a message has the reference to `share` */
 
     /* Of an ask: */
     dctx_system_t *home;    /* that has the ask: the asking actor's, else `system` */
@@ -172,14 +175,26 @@ static dctx_error_t pass_outbound(const sending_t *sending, const char *target, 
 
 /* ---- to an actor of this process --------------------------------------------------------------- */
 
+static void hold(sending_t *sending, dctx_message_t *message)
+{
+    message->type = sending->type;
+    message->value = sending->share->value;
+    message->node.flags |= DCTX_MESSAGE_SHARED;
+    sending->held = true;
+}
+
 static dctx_error_t fill(sending_t *sending, dctx_message_t *message)
 {
     dctx_error_t error = DCTX_OK;
     if (sending->take)
         error = dctx_message_move_(message, sending->type, sending->value);
+    else if (__builtin_expect(sending->share != NULL, 0))
+        hold(sending, message);
     else if (sending->content == NULL)
         error = dctx_message_store_(message, sending->type, sending->value);
-    if (error == DCTX_OK)
+    if (__builtin_expect(sending->snapshot != NULL, 0))
+        message->snapshot = dctx_snapshot_ref(sending->snapshot);
+    else if (error == DCTX_OK)
         error = dctx_fork_for_(sending->system, &message->snapshot);
     return error;
 }
@@ -495,6 +510,20 @@ dctx_error_t dctx_tell_after(dctx_ref_t to, int64_t delay_ns, const dctx_type_t 
     if (ret_timer != NULL)
         *ret_timer = DCTX_TIMER_NONE;
     return deliver(&sending);
+}
+
+dctx_error_t dctx_tell_shared_(dctx_ref_t to, const dctx_type_t *type, const void *value,
+                               dctx_share_t *share, dctx_snapshot_t *snapshot, bool *ret_held)
+{
+    sending_t sending;
+    dctx_error_t error = begin(&sending, to, type, value);
+    if (error != DCTX_OK)
+        return error;
+    sending.share = share;
+    sending.snapshot = snapshot;
+    error = deliver(&sending);
+    *ret_held = sending.held;
+    return error;
 }
 
 dctx_error_t dctx_send_on_(dctx_ref_t to, dctx_message_t *message)

@@ -3,8 +3,10 @@
 #define DCTX_SEND_H
 
 #include <dcontext/actor.h>
+#include <dcontext/group.h>
 
 #include "message.h"
+#include "share.h"
 
 /* A fork of the calling thread's context, as a message of this system carries it: NULL when it is empty. A
  * context of another registry crosses as it would on a wire. On a codec's refusal the system's policy says
@@ -20,5 +22,15 @@ dctx_error_t dctx_send_on_(dctx_ref_t to, dctx_message_t *message);
 dctx_error_t dctx_ask_for_(dctx_system_t *home, dctx_ref_t to, const dctx_type_t *type,
                            const void *value, dctx_message_t *content, int64_t timeout_ms,
                            dctx_ask_fn call, void *arg);
+
+/* Tells one of many: the value is in `share`, unless that is NULL, and the context in `snapshot`, unless that is.
+ * *ret_held: a message has used a reference to the share, also if it went no further. */
+dctx_error_t dctx_tell_shared_(dctx_ref_t to, const dctx_type_t *type, const void *value,
+                               dctx_share_t *share, dctx_snapshot_t *snapshot, bool *ret_held);
+
+/* dctx_group_tell() to these. */
+dctx_error_t dctx_tell_all_(dctx_system_t *system, const dctx_ref_t *members, size_t count,
+                            const dctx_type_t *type, const void *value,
+                            dctx_group_sent_t *ret_sent);
 
 #endif

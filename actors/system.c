@@ -331,6 +331,7 @@ static void init(dctx_system_t *system)
     dctx_timer_table_init(&system->timers);
     dctx_pool_init(&system->pool);
     dctx_names_init(&system->names);
+    dctx_groups_init(&system->groups);
     dctx_peers_init(&system->peers);
     pthread_mutex_init(&system->meter_lock, NULL);
     pthread_mutex_init(&system->pinned_lock, NULL);
@@ -349,6 +350,7 @@ static void finish(dctx_system_t *system)
     dctx_alarms_finish(&system->alarms);
     dctx_timer_table_finish(&system->timers);
     dctx_names_finish(&system->names);
+    dctx_groups_finish(&system->groups);
     dctx_peers_finish(&system->peers);
     dctx_pool_finish(&system->pool);
     dctx_pipeline_finish(&system->pipeline);

@@ -12,6 +12,7 @@
 #include "alarm.h"
 #include "cell.h"
 #include "futex.h"
+#include "groups.h"
 #include "interceptor.h"
 #include "io.h"
 #include "meter.h"
@@ -58,6 +59,7 @@ struct dctx_system {
     dctx_timer_table_t timers;
     dctx_pool_t pool;
     dctx_names_t names;
+    dctx_groups_t groups;
     dctx_peers_t peers;
     dctx_scheduler_t scheduler;
     dctx_io_t io;

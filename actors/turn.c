@@ -94,6 +94,9 @@ static void close_life(dctx_system_t *system, dctx_actor_t *actor, dctx_error_t 
     } while (!atomic_compare_exchange_weak_explicit(&actor->life, &life, closed,
                                                     memory_order_acq_rel, memory_order_relaxed));
     dctx_gauge_close_(actor);
+    if (life & DCTX_LIFE_GROUPED)
+        dctx_groups_forget_(&system->groups,
+                            dctx_id_make(dctx_life_generation(life), actor->slot.index));
     dctx_name_t *named = atomic_load_explicit(&actor->named, memory_order_relaxed);
     if (named != NULL)
         dctx_names_remove(&system->names, named);

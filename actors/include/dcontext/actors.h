@@ -4,6 +4,7 @@
 
 #include <dcontext/actor.h>
 #include <dcontext/dcontext.h>
+#include <dcontext/group.h>
 #include <dcontext/handling.h>
 #include <dcontext/sockets.h>
 #include <dcontext/metrics.h>
