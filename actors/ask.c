@@ -232,9 +232,23 @@ bool dctx_ask_is_pending_(dctx_system_t *system, uint64_t ask)
            is_pending(atomic_load_explicit(&slot->state, memory_order_acquire), ask >> 32);
 }
 
+/* An ask of a cancelled scope ends as cancelled, even if those who heard of it first have failed it already. */
+static dctx_error_t cancelled_or(dctx_message_t *record, dctx_error_t status)
+{
+    const dctx_cancel_t *scope = dctx_snapshot_cancel(record->snapshot);
+    if (dctx_cancel_status(scope) == DCTX_OK)
+        return status;
+    const char *reason = dctx_cancel_reason(scope);
+    dctx_message_clear_(record);
+    dctx_message_set_reason_(record, reason, strlen(reason));
+    return dctx_cancel_status(scope);
+}
+
 void dctx_ask_end_(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t *record,
                    dctx_error_t status)
 {
+    if (status != DCTX_OK)
+        status = cancelled_or(record, status);
     record->u.done.status = status;
     dctx_count_(system, runner, status == DCTX_OK ? DCTX_TALLY_REPLIES : DCTX_TALLY_ASKS_FAILED);
     if (status == DCTX_ERR_TIMEOUT)

@@ -95,15 +95,16 @@ dctx_cancel_t *dctx_inflight_find(dctx_inflight_t *inflight, const char *peer, u
     return at != NULL ? (*at)->work : NULL;
 }
 
-void dctx_inflight_remove(dctx_inflight_t *inflight, const char *peer, uint64_t correlation)
+bool dctx_inflight_remove(dctx_inflight_t *inflight, const char *peer, uint64_t correlation)
 {
     dctx_flight_t **at = place(inflight, peer, correlation);
     if (at == NULL)
-        return;
+        return false;
     dctx_flight_t *flight = *at;
     *at = flight->next;
     inflight->count--;
     dctx_flight_free(flight);
+    return true;
 }
 
 dctx_flight_t *dctx_inflight_take_peer(dctx_inflight_t *inflight, const char *peer)

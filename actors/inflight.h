@@ -33,8 +33,8 @@ dctx_cancel_t *dctx_inflight_add(dctx_inflight_t *inflight, const char *peer, ui
 dctx_cancel_t *dctx_inflight_find(dctx_inflight_t *inflight, const char *peer,
                                   uint64_t correlation);
 
-/* It is answered. One that is not there is fine. */
-void dctx_inflight_remove(dctx_inflight_t *inflight, const char *peer, uint64_t correlation);
+/* It is answered. False: it is not there. */
+bool dctx_inflight_remove(dctx_inflight_t *inflight, const char *peer, uint64_t correlation);
 
 /* Takes out all of a peer, linked by `next`: cancel and dctx_flight_free() each. */
 dctx_flight_t *dctx_inflight_take_peer(dctx_inflight_t *inflight, const char *peer);

@@ -21,16 +21,16 @@ Test(inflight, each_is_found_until_it_is_removed)
     enum { COUNT = 2000 };
     dctx_inflight_t inflight = {0};
     cr_assert_null(dctx_inflight_find(&inflight, "a", 1));
-    dctx_inflight_remove(&inflight, "a", 1);
+    cr_assert(!dctx_inflight_remove(&inflight, "a", 1));
     for (uint64_t i = 0; i < COUNT; i++)
         add(&inflight, i % 2 ? "a" : "b", i);
     cr_assert_eq(inflight.count, COUNT);
     cr_assert_null(dctx_inflight_find(&inflight, "b", 1));
     for (uint64_t i = 0; i < COUNT; i += 2) {
         cr_assert_not_null(dctx_inflight_find(&inflight, "b", i));
-        dctx_inflight_remove(&inflight, "b", i);
+        cr_assert(dctx_inflight_remove(&inflight, "b", i));
         cr_assert_null(dctx_inflight_find(&inflight, "b", i));
-        dctx_inflight_remove(&inflight, "b", i);
+        cr_assert(!dctx_inflight_remove(&inflight, "b", i));
     }
     cr_assert_eq(inflight.count, COUNT / 2);
     dctx_inflight_finish(&inflight);

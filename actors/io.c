@@ -210,6 +210,13 @@ static dctx_bytes_t text(const char *string)
     return (dctx_bytes_t){.data = string, .size = string == NULL ? 0 : strlen(string)};
 }
 
+/* An ask of another node is answered. */
+static void land(dctx_io_t *io, const char *peer, uint64_t correlation)
+{
+    if (dctx_inflight_remove(&io->inflight, peer, correlation))
+        dctx_tally_own(&io->runner.tallies, DCTX_TALLY_FLIGHTS_ENDED);
+}
+
 static void send_outgoing(dctx_io_t *io, dctx_outgoing_t *outgoing)
 {
     const dctx_remote_t *remote = outgoing->remote;
@@ -239,7 +246,7 @@ static void send_outgoing(dctx_io_t *io, dctx_outgoing_t *outgoing)
         message.payload = outgoing->parcel->payload;
     const char *peer = remote != NULL ? remote->peer->name : outgoing->peer;
     if (remote == NULL && outgoing->kind != DCTX_LINK_CANCEL)
-        dctx_inflight_remove(&io->inflight, peer, outgoing->correlation);
+        land(io, peer, outgoing->correlation);
     dctx_error_t error = hand_to_link(io, peer, &message);
     if (error != DCTX_OK)
         undeliverable(io, remote != NULL ? remote->label : peer, &message, outgoing->type, error,
@@ -260,7 +267,7 @@ static void refuse(dctx_io_t *io, const char *peer, uint64_t correlation, dctx_e
 
 static void send_refusal(dctx_io_t *io, dctx_message_t *request)
 {
-    dctx_inflight_remove(&io->inflight, request->parcel->node, request->u.request.ask);
+    land(io, request->parcel->node, request->u.request.ask);
     refuse(io, request->parcel->node, request->u.request.ask, request->node.outcome);
     /* What was decoded of it is destroyed by user code. */
     begin(io);
@@ -343,6 +350,7 @@ static dctx_message_t *make_message(dctx_io_t *io, const char *peer,
             dctx_message_release_(system_of(io), &io->runner, message);
             return NULL;
         }
+        dctx_tally_own(&io->runner.tallies, DCTX_TALLY_FLIGHTS_BEGUN);
         message->node.flags |= DCTX_MESSAGE_ASK;
     }
     message->u.request.ask = incoming->correlation;
@@ -468,6 +476,7 @@ static void call_off_all(dctx_io_t *io, const char *peer)
         dctx_flight_t *next = flight->next;
         call_off(io, flight->work, DCTX_ERR_CANCELLED, "the node that asked has gone", "");
         dctx_flight_free(flight);
+        dctx_tally_own(&io->runner.tallies, DCTX_TALLY_FLIGHTS_ENDED);
         flight = next;
     }
 }

@@ -677,7 +677,9 @@ static dctx_error_t wait_end(sending_t *sending, dctx_waiter_t *waiter, int64_t 
             /* somebody else is about to */
             dctx_futex_wait(&waiter->done, 0, NS_PER_MS);
     }
-    return sending->record->u.done.status;
+    dctx_error_t status = sending->record->u.done.status;
+    dctx_error_t scope = status != DCTX_OK ? dctx_cancel_status(sending->scope) : DCTX_OK;
+    return scope != DCTX_OK ? scope : status;
 }
 
 dctx_error_t dctx_ask_wait(dctx_ref_t to, const dctx_type_t *type, const void *value,

@@ -155,6 +155,8 @@ void dctx_system_counters_read(const dctx_system_t *self, dctx_system_counters_t
     c.cancelled = dctx_system_sum_(system, DCTX_TALLY_CANCELLED);
     c.cancels_sent = dctx_system_sum_(system, DCTX_TALLY_CANCELS_SENT);
     c.cancels_received = dctx_system_sum_(system, DCTX_TALLY_CANCELS_RECEIVED);
+    uint64_t landed = dctx_system_sum_(system, DCTX_TALLY_FLIGHTS_ENDED);
+    c.remote_in_flight = dctx_system_sum_(system, DCTX_TALLY_FLIGHTS_BEGUN) - landed;
     c.asks = dctx_system_sum_(system, DCTX_TALLY_ASKS);
     c.late_replies = dctx_system_sum_(system, DCTX_TALLY_LATE);
     c.remote_sent = dctx_system_sum_(system, DCTX_TALLY_REMOTE_SENT);

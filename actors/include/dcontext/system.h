@@ -279,6 +279,7 @@ typedef struct dctx_system_counters {
      * other nodes that were not sent yet (lost) */
     uint64_t cancelled;
     uint64_t cancels_sent;     /* told other nodes that an ask to them is called off */
+    uint64_t remote_in_flight; /* gauge: asks of other nodes, taken in and not answered */
     uint64_t cancels_received; /* was told so; late ones included, which find nothing */
     uint64_t timers_run;    /* runs of timers */
     uint64_t timers_missed; /* periods of timers that had no run of their own */
