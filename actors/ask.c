@@ -244,12 +244,8 @@ static dctx_error_t cancelled_or(dctx_message_t *record, dctx_error_t status)
     return dctx_cancel_status(scope);
 }
 
-void dctx_ask_end_(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t *record,
-                   dctx_error_t status)
+static inline void count_end(dctx_system_t *system, dctx_runner_t *runner, dctx_error_t status)
 {
-    if (status != DCTX_OK)
-        status = cancelled_or(record, status);
-    record->u.done.status = status;
     dctx_count_(system, runner, status == DCTX_OK ? DCTX_TALLY_REPLIES : DCTX_TALLY_ASKS_FAILED);
     if (status == DCTX_ERR_TIMEOUT)
         dctx_count_(system, runner, DCTX_TALLY_ASKS_TIMED_OUT);
@@ -257,6 +253,17 @@ void dctx_ask_end_(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t 
         dctx_count_(system, runner, DCTX_TALLY_ASKS_EXPIRED);
     else if (status == DCTX_ERR_CANCELLED)
         dctx_count_(system, runner, DCTX_TALLY_ASKS_CANCELLED);
+}
+
+void dctx_ask_end_(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t *record,
+                   dctx_error_t status)
+{
+    if (record->node.kind != DCTX_NODE_RESULT) {
+        if (status != DCTX_OK)
+            status = cancelled_or(record, status);
+        count_end(system, runner, status);
+    }
+    record->u.done.status = status;
     if (record->node.kind == DCTX_NODE_WAIT) {
         dctx_waiter_t *waiter = record->u.done.arg;
         atomic_store_explicit(&waiter->done, 1, memory_order_release);

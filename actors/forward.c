@@ -71,7 +71,8 @@ static dctx_error_t send_relayed(const dctx_actor_t *self, dctx_message_t *messa
     if (error == DCTX_OK && work != NULL)
         error = dctx_cancel_enter(work);
     if (error == DCTX_OK)
-        error = dctx_ask_for_(self->system, to, NULL, NULL, message, RELAY_MS, relay, reply_to);
+        error =
+            dctx_ask_for_(self->system, to, NULL, NULL, message, RELAY_MS, relay, reply_to, NULL);
     if (error != DCTX_OK)
         dctx_reply_undefer_(message, &reply_to);
     return error;
@@ -108,7 +109,7 @@ dctx_error_t dctx_delegate(dctx_actor_t *self, const dctx_message_t *message, dc
     error = dctx_reply_defer(message, &reply_to);
     if (error != DCTX_OK)
         return error;
-    error = dctx_ask_for_(self->system, to, type, value, NULL, timeout_ms, relay, reply_to);
+    error = dctx_ask_for_(self->system, to, type, value, NULL, timeout_ms, relay, reply_to, NULL);
     if (error != DCTX_OK)
         dctx_reply_undefer_(message, &reply_to);
     return error;

@@ -12,6 +12,7 @@
 
 #include <dcontext/actor.h>
 #include <dcontext/cancel.h>
+#include <dcontext/future.h>
 
 #include "mailbox.h"
 #include "pool.h"
@@ -70,6 +71,7 @@ struct dctx_message {
             union {
                 dctx_reply_fn on_reply;                           /* NODE_REPLY */
                 dctx_ask_fn call;                                 /* NODE_CALL */
+                dctx_result_fn on_result;                         /* NODE_RESULT */
                 dctx_error_t (*on_start)(dctx_actor_t *, void *); /* NODE_START */
             } run;
             void *arg;

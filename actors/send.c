@@ -626,7 +626,7 @@ dctx_error_t dctx_ask(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *type
 
 dctx_error_t dctx_ask_for_(dctx_system_t *home, dctx_ref_t to, const dctx_type_t *type,
                            const void *value, dctx_message_t *content, int64_t timeout_ms,
-                           dctx_ask_fn call, void *arg)
+                           dctx_ask_fn call, void *arg, uint64_t *ret_ask)
 {
     sending_t sending;
     dctx_error_t error = begin(&sending, to, type, value);
@@ -644,7 +644,10 @@ dctx_error_t dctx_ask_for_(dctx_system_t *home, dctx_ref_t to, const dctx_type_t
     record->u.done.run.call = call;
     record->u.done.arg = arg;
     record->u.done.actor = (uint32_t)caller;
-    return ask(&sending, record);
+    error = ask(&sending, record);
+    if (error == DCTX_OK && ret_ask != NULL)
+        *ret_ask = sending.ask;
+    return error;
 }
 
 dctx_error_t dctx_ask_call(dctx_ref_t to, const dctx_type_t *type, const void *value,
@@ -652,7 +655,7 @@ dctx_error_t dctx_ask_call(dctx_ref_t to, const dctx_type_t *type, const void *v
 {
     if (call == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "an ask needs somebody to call");
-    return dctx_ask_for_(to.system_, to, type, value, NULL, timeout_ms, call, arg);
+    return dctx_ask_for_(to.system_, to, type, value, NULL, timeout_ms, call, arg, NULL);
 }
 
 static bool is_done(void *arg)

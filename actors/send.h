@@ -18,10 +18,11 @@ dctx_error_t dctx_fork_for_(dctx_system_t *system, dctx_snapshot_t **ret_snapsho
 dctx_error_t dctx_send_on_(dctx_ref_t to, dctx_message_t *message);
 
 /* As dctx_ask_call(), but the ask is `home`'s, which runs `call`; `content`, not NULL: what it holds is asked
- * for, and moves, in the place of type and value. */
+ * for, and moves, in the place of type and value. *ret_ask, if it is not NULL, is the ask's number: it may
+ * be over by now. */
 dctx_error_t dctx_ask_for_(dctx_system_t *home, dctx_ref_t to, const dctx_type_t *type,
                            const void *value, dctx_message_t *content, int64_t timeout_ms,
-                           dctx_ask_fn call, void *arg);
+                           dctx_ask_fn call, void *arg, uint64_t *ret_ask);
 
 /* Tells one of many: the value is in `share`, unless that is NULL, and the context in `snapshot`, unless that is.
  * *ret_held: a message has used a reference to the share, also if it went no further. */

@@ -23,6 +23,7 @@ enum { QUANTUM = 64, MESSAGE_LIMIT = 1 << 20, DESTROY_MS = 5000, CALLERS_MAX = 8
 static pthread_mutex_t systems_lock = PTHREAD_MUTEX_INITIALIZER;
 static dctx_system_t *systems;
 static dctx_system_t *left_behind;
+static uint64_t last_serial;
 
 dctx_system_t *dctx_systems_lock_(const void *system)
 {
@@ -43,6 +44,8 @@ void dctx_systems_unlock_(void)
 static void list(dctx_system_t **head, dctx_system_t *system)
 {
     pthread_mutex_lock(&systems_lock);
+    if (system->serial == 0)
+        system->serial = ++last_serial;
     system->next = *head;
     *head = system;
     pthread_mutex_unlock(&systems_lock);

@@ -79,6 +79,7 @@ struct dctx_system {
     bool started;      /* all threads are; before that nobody but its maker knows the system */
     bool abandoned;    /* a thread never came back: the memory stays */
     char *left_behind; /* the report so far */
+    uint64_t serial;   /* its own, as an address can be another system's later */
     struct dctx_system *next; /* among the living, or the abandoned; under a lock of system.c */
 
     dctx_tallies_t

@@ -11,6 +11,7 @@
 #include "ask.h"
 #include "deadletter.h"
 #include "extra.h"
+#include "future.h"
 #include "gauge.h"
 #include "pinned.h"
 #include "system.h"
@@ -299,8 +300,10 @@ static bool run_reply(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t
     if (record->node.kind == DCTX_NODE_REPLY) {
         actor->asks--;
         record->u.done.run.on_reply(actor, status, record, actor->state, arg);
-    } else {
+    } else if (record->node.kind == DCTX_NODE_CALL) {
         record->u.done.run.call(status, record, arg);
+    } else {
+        dctx_future_run_actor_(actor, record);
     }
     leave(runner, actor, &scope);
     dctx_message_clear_(record);
@@ -425,6 +428,7 @@ static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
         /* Whoever asked is promised to hear of the end, also from an actor that stops with its system. */
         return run_reply(runner, actor, dctx_message_of(node));
     case DCTX_NODE_REPLY:
+    case DCTX_NODE_RESULT:
         return living ? run_reply(runner, actor, dctx_message_of(node))
                       : drop_reply(runner, dctx_message_of(node));
     case DCTX_NODE_TIMER:
@@ -612,11 +616,24 @@ bool dctx_turn_outside_(dctx_runner_t *runner, dctx_actor_t *actor,
     return replay(runner, actor, &n, UINT_MAX) != DCTX_TURN_ABANDONED;
 }
 
+/* The end of an ask made from outside, which no thread of the system was left to tell of. */
+static void call_late(dctx_message_t *record)
+{
+    dctx_scope_t scope;
+    bool entered =
+        record->snapshot != NULL && dctx_enter_(record->snapshot, NULL, &scope) == DCTX_OK;
+    record->u.done.run.call(record->u.done.status, record, record->u.done.arg);
+    if (entered)
+        (void)dctx_leave_(&scope);
+}
+
 /* What the stopper does with a node in the place of take(). */
 static void clear_node(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t *node, bool quietly)
 {
     if (node->kind == DCTX_NODE_STOP)
         (void)atomic_fetch_and(&actor->life, ~DCTX_LIFE_STOP_POSTED);
+    if (node->kind == DCTX_NODE_CALL)
+        call_late(dctx_message_of(node));
     if (node->kind != DCTX_NODE_MESSAGE)
         return;
     dctx_error_t reason = death_of(actor, node);

@@ -299,7 +299,7 @@ Test(urgent, a_thread_that_never_comes_back_from_one_leaves_the_counts_whole, .i
     cr_assert_eq(c.accepted, c.handled + c.dead_lettered);
     cr_assert_eq(dctx_system_sum_(system, DCTX_TALLY_POSTED),
                  dctx_system_sum_(system, DCTX_TALLY_CONSUMED));
-    cr_assert_eq(gate_count(&slow.overtook), 1);
+    cr_assert_eq(gate_count(&slow.overtook), 1 + MANY, "the end of an ask is owed");
     dctx_system_destroy(&system);
     let_on(&slow);
     cr_assert(gate_wait(&slow.stopped, 1));

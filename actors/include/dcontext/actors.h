@@ -5,6 +5,8 @@
 #include <dcontext/actor.h>
 #include <dcontext/dcontext.h>
 #include <dcontext/group.h>
+#include <dcontext/executor.h>
+#include <dcontext/future.h>
 #include <dcontext/handling.h>
 #include <dcontext/sockets.h>
 #include <dcontext/metrics.h>
