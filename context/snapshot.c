@@ -143,6 +143,17 @@ static inline dctx_error_t take(uint32_t which, dctx_snapshot_t **ret_snapshot)
     return DCTX_OK;
 }
 
+bool dctx_travels_(void)
+{
+    const dctx_thread_t *thread = dctx_hot_.thread;
+    if (thread == NULL)
+        return false;
+    const dctx_state_t *state = thread->state;
+    return dctx_hot_.table[DCTX_KIND_BROADCAST]->count > 0 || dctx_thread_named_(thread) > 0 ||
+           dctx_thread_base_chain_(thread) != NULL ||
+           (state->pristine ? state->attached->extras : state->extras) != NULL;
+}
+
 const dctx_snapshot_t *dctx_captured_(void)
 {
     const dctx_thread_t *thread = dctx_hot_.thread;

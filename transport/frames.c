@@ -177,7 +177,7 @@ static dctx_error_t send_with(void *socket, dctx_frames_t *frames, bool own,
     dctx_view_t view = {NULL, NULL};
     bool stamped;
     zmq_msg_t stamp;
-    own = own && !dctx_is_empty();
+    own = own && dctx_travels_();
     if (frames == NULL || frames->count == 0)
         return dctx_fail_(DCTX_ERR_INVALID, "no message, or one without frames");
     dctx_error_t error = dctx_socket_view_(socket, &view);

@@ -44,8 +44,15 @@ static void reject(const judging_t *judging, dctx_error_t error, dctx_verdict_t 
 void dctx_judge_(const dctx_arrival_t *arrival, dctx_snapshot_t **snapshot_p,
                  dctx_verdict_t *ret_verdict)
 {
-    judging_t judging = {.arrival = arrival, .policy = arrival->view->policy};
     bool wants_session = dctx_session_wanted_();
+    if (!arrival->stamped && !wants_session && arrival->view->policy->serial == 0) {
+        /* The default policy has nothing to say of such a message. */
+        ret_verdict->error = DCTX_OK;
+        ret_verdict->peer = DCTX_CLASS_AUTO;
+        dctx_transport_count_(DCTX_TRANSPORT_RECEIVED_UNSTAMPED);
+        return;
+    }
+    judging_t judging = {.arrival = arrival, .policy = arrival->view->policy};
     dctx_class_t given = judging.policy->peer;
     bool wants_origin = wants_session || judging.policy->curve != NULL;
     if (given == DCTX_CLASS_AUTO ? arrival->stamped || judging.policy->serial != 0 || wants_origin

@@ -38,6 +38,17 @@ static int send_frames(void *handle, zmsg_t *message, zmq_msg_t *stamp, bool sta
     return 0;
 }
 
+/* A message of one frame and no stamp: the frame itself goes, and comes back if it does not. */
+static int send_single(void *handle, zmsg_t *message)
+{
+    zframe_t *frame = zmsg_pop(message);
+    if (zframe_send(&frame, handle, 0) == 0)
+        return 0;
+    int failure = errno;
+    (void)zmsg_prepend(message, &frame);
+    return failure;
+}
+
 /* `own`: with the thread's context; else with the snapshot's. */
 static dctx_error_t send_with(void *socket, zmsg_t **message_p, bool own,
                               const dctx_snapshot_t *snapshot)
@@ -45,7 +56,7 @@ static dctx_error_t send_with(void *socket, zmsg_t **message_p, bool own,
     dctx_view_t view = {NULL, NULL};
     bool stamped;
     zmq_msg_t stamp;
-    own = own && !dctx_is_empty();
+    own = own && dctx_travels_();
     if (message_p == NULL || *message_p == NULL || zmsg_size(*message_p) == 0)
         return dctx_fail_(DCTX_ERR_INVALID, "no message, or one without frames");
     dctx_error_t error = dctx_socket_view_(socket, &view);
@@ -58,7 +69,9 @@ static dctx_error_t send_with(void *socket, zmsg_t **message_p, bool own,
                 : dctx_prepare_(snapshot, view.policy, peer, ambiguous, &stamp, &stamped);
     if (error != DCTX_OK)
         return error;
-    int failure = send_frames(view.handle, *message_p, &stamp, stamped);
+    int failure = !stamped && zmsg_size(*message_p) == 1
+                      ? send_single(view.handle, *message_p)
+                      : send_frames(view.handle, *message_p, &stamp, stamped);
     (void)zmq_msg_close(&stamp);
     if (failure != 0)
         return dctx_socket_error_("send", failure);

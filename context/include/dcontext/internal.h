@@ -80,6 +80,9 @@ typedef struct dctx_passing {
 DCTX_EXPORT bool dctx_snapshot_passes_(const dctx_snapshot_t *snapshot,
                                        const dctx_passing_t *passing);
 
+/* True if there is anything in the thread's context that a message would carry. */
+DCTX_EXPORT bool dctx_travels_(void);
+
 /* What dctx_capture() would give if it was called before and nothing changed since; else NULL. Not
  * counted: valid until the thread's context changes. */
 DCTX_EXPORT const dctx_snapshot_t *dctx_captured_(void);
