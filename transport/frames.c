@@ -174,7 +174,7 @@ static int send_frames(void *handle, dctx_frames_t *frames, zmq_msg_t *stamp, bo
 static dctx_error_t send_with(void *socket, dctx_frames_t *frames, bool own,
                               const dctx_snapshot_t *snapshot)
 {
-    dctx_view_t view = {NULL, NULL};
+    dctx_view_t view = {NULL, NULL, NULL};
     bool stamped;
     zmq_msg_t stamp;
     own = own && dctx_travels_();
@@ -183,6 +183,12 @@ static dctx_error_t send_with(void *socket, dctx_frames_t *frames, bool own,
     dctx_error_t error = dctx_socket_view_(socket, &view);
     if (error != DCTX_OK)
         return error;
+    if (view.routes != NULL) {
+        error = dctx_routes_check_(view.routes, zmq_msg_data(&frames->at[0]),
+                                   zmq_msg_size(&frames->at[0]));
+        if (error != DCTX_OK)
+            return error;
+    }
     zmq_msg_t *last = &frames->at[frames->count - 1];
     bool ambiguous = dctx_is_stamp_(zmq_msg_data(last), zmq_msg_size(last));
     dctx_class_t peer = own || snapshot != NULL ? dctx_socket_leaving_(&view) : DCTX_CLASS_STRANGER;
@@ -277,6 +283,8 @@ static dctx_error_t take_stamp(const dctx_view_t *view, dctx_registry_t *registr
                               .data = zmq_msg_data(last),
                               .size = zmq_msg_size(last)};
     arrival.stamped = dctx_is_stamp_(arrival.data, arrival.size);
+    if (view->routes != NULL)
+        arrival.id = (dctx_bytes_t){zmq_msg_data(&frames->at[0]), zmq_msg_size(&frames->at[0])};
     dctx_judge_(&arrival, snapshot_p, &verdict);
     if (arrival.stamped) {
         (void)zmq_msg_close(last);
@@ -291,7 +299,7 @@ static dctx_error_t take_stamp(const dctx_view_t *view, dctx_registry_t *registr
 
 dctx_error_t dctx_frames_recv(void *socket, dctx_frames_t *frames, dctx_snapshot_t **ret_snapshot)
 {
-    dctx_view_t view = {NULL, NULL};
+    dctx_view_t view = {NULL, NULL, NULL};
     dctx_snapshot_t *snapshot;
     if (frames == NULL || ret_snapshot == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "nowhere to put the message or its context");

@@ -30,6 +30,10 @@ static dctx_error_t vouch(const judging_t *judging, zcert_t **ret_cert)
     const dctx_origin_t *origin = &judging->origin;
     if (judging->policy->curve == NULL || !origin->vouched || origin->user_id[0] == '\0')
         return DCTX_OK;
+    const dctx_arrival_t *arrival = judging->arrival;
+    if (arrival->view->routes != NULL)
+        dctx_routes_note_(arrival->view->routes, arrival->id.data, arrival->id.size,
+                          origin->user_id);
     dctx_error_t error = dctx_curve_vouch_(judging->policy->curve, origin->user_id, ret_cert);
     return error == DCTX_OK ? DCTX_OK : refuse(judging, DCTX_POLICY_REVOKED, error);
 }
@@ -104,5 +108,10 @@ dctx_error_t dctx_judge_bury_(const dctx_view_t *view, const dctx_verdict_t *ver
     if (view->policy->dead_stamp != NULL)
         view->policy->dead_stamp(&letter, view->policy->arg);
     zmsg_destroy(message_p);
+    /* A REP takes the next request when this one is answered, and the caller has nothing to answer. */
+    int type = 0;
+    size_t size = sizeof(type);
+    if (zmq_getsockopt(view->handle, ZMQ_TYPE, &type, &size) == 0 && type == ZMQ_REP)
+        (void)zmq_send(view->handle, "", 0, ZMQ_DONTWAIT);
     return dctx_fail_(DCTX_ERR_REJECTED, "the message was rejected: %s", detail);
 }

@@ -12,7 +12,8 @@ typedef struct dctx_arrival {
     void *last;       /* its last frame */
     const void *data; /* the last frame's */
     size_t size;
-    bool stamped; /* the last frame is a stamp */
+    bool stamped;    /* the last frame is a stamp */
+    dctx_bytes_t id; /* who it came from, where the view has routes */
 } dctx_arrival_t;
 
 typedef struct dctx_verdict {

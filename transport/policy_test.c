@@ -653,6 +653,42 @@ Test(policy, impossible_options_are_refused, .init = init)
     dctx_port_destroy(NULL);
 }
 
+/* What is rejected is answered, or the socket would never take another. */
+Test(policy, a_rep_takes_the_next_after_one_it_rejected, .init = init)
+{
+    dctx_policy_options_t options = {.on_error = DCTX_ON_ERROR_REJECT};
+    options.rules[DCTX_CLASS_HOST].stamp = DCTX_STAMP_REQUIRED;
+    dctx_policy_t *policy = make(&options);
+    zsock_t *rep = zsock_new(ZMQ_REP), *req = zsock_new(ZMQ_REQ);
+    dctx_port_t *port;
+    zsock_set_rcvtimeo(rep, 10000);
+    zsock_set_rcvtimeo(req, 10000);
+    cr_assert_neq(zsock_bind(rep, "inproc://a-rep"), -1);
+    cr_assert_eq(zsock_connect(req, "inproc://a-rep"), 0);
+    cr_assert_eq(dctx_port_new(rep, policy, &port), DCTX_OK);
+    for (int i = 0; i < 2; i++) {
+        zmsg_t *message = message_of("without");
+        dctx_snapshot_t *snapshot;
+        cr_assert_eq(dctx_send(req, &message), DCTX_OK);
+        cr_assert_eq(dctx_recv(port, &message, &snapshot), DCTX_ERR_REJECTED);
+        message = zmsg_recv(req);
+        cr_assert_not_null(message);
+        cr_assert_eq(zmsg_content_size(message), 0);
+        zmsg_destroy(&message);
+    }
+    set_all();
+    zmsg_t *message = message_of("with");
+    dctx_snapshot_t *snapshot;
+    cr_assert_eq(dctx_send(req, &message), DCTX_OK);
+    cr_assert_eq(dctx_recv(port, &message, &snapshot), DCTX_OK);
+    dctx_snapshot_unref(&snapshot);
+    zmsg_destroy(&message);
+    dctx_port_destroy(&port);
+    dctx_policy_unref(&policy);
+    zsock_destroy(&req);
+    zsock_destroy(&rep);
+}
+
 static size_t allocations, fail_at;
 
 static void *counting_allocate(size_t size)

@@ -230,6 +230,9 @@ Test(secure, a_policy_knows_metadata_and_who_was_revoked, .init = init, .fini = 
     cr_assert_null(dctx_session_metadata(session, "rank"));
     cr_assert_null(dctx_session_metadata(NULL, "name"));
     dctx_snapshot_unref(&snapshot);
+    zmsg_t *answer = zmsg_new();
+    zframe_t *id = zmsg_pop(message);
+    zmsg_append(answer, &id);
     zmsg_destroy(&message);
     /* On the connection that is there. What the directory said holds for a second. */
     take_out("alice");
@@ -247,6 +250,22 @@ Test(secure, a_policy_knows_metadata_and_who_was_revoked, .init = init, .fini = 
     dctx_policy_counters_read(policy, &read);
     cr_assert_eq(read.revoked, 1);
     cr_assert_eq(read.rejected, 1);
+    /* Nor is anything sent to it. */
+    zmsg_append(answer, &(zframe_t *){zframe_from("a secret")});
+    cr_assert_eq(dctx_send(port, &answer), DCTX_ERR_REJECTED);
+    cr_assert_not_null(answer);
+    dctx_frames_t frames;
+    dctx_frames_init(&frames);
+    for (zframe_t *frame = zmsg_first(answer); frame != NULL; frame = zmsg_next(answer))
+        cr_assert_eq(dctx_frames_add(&frames, zframe_data(frame), zframe_size(frame)), DCTX_OK);
+    cr_assert_eq(dctx_frames_send(port, &frames), DCTX_ERR_REJECTED);
+    cr_assert_eq(frames.count, 2);
+    admit(alice, "alice");
+    do
+        error = dctx_send(port, &answer);
+    while (error == DCTX_ERR_REJECTED && zclock_mono() < until + 10000);
+    cr_assert_eq(error, DCTX_OK);
+    dctx_frames_finish(&frames);
     dctx_port_destroy(&port);
     dctx_policy_unref(&policy);
     zsock_destroy(&dealer);

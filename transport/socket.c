@@ -20,6 +20,7 @@ struct dctx_port {
     void *handle;
     zsock_t *zsock;        /* whose handle it is; NULL: nobody's */
     dctx_policy_t *policy; /* with a reference */
+    dctx_routes_t *routes; /* NULL: no need for them */
 };
 
 /*
@@ -40,7 +41,7 @@ dctx_error_t dctx_socket_view_(void *socket, dctx_view_t *ret_view)
 {
     const dctx_port_t *port = socket;
     if (socket != NULL && port->tag == PORT_TAG) {
-        *ret_view = (dctx_view_t){port->handle, port->policy};
+        *ret_view = (dctx_view_t){port->handle, port->policy, port->routes};
         return DCTX_OK;
     }
     void *handle = socket;
@@ -53,7 +54,7 @@ dctx_error_t dctx_socket_view_(void *socket, dctx_view_t *ret_view)
     if (type == ZMQ_STREAM)
         return dctx_fail_(DCTX_ERR_INVALID,
                           "a STREAM socket carries bytes, not messages: it takes no stamps");
-    *ret_view = (dctx_view_t){handle, dctx_policy_or_default_(NULL)};
+    *ret_view = (dctx_view_t){handle, dctx_policy_or_default_(NULL), NULL};
     return DCTX_OK;
 }
 
@@ -282,7 +283,7 @@ static zsock_t *zsock_of(void *socket)
 /* Looks at the endpoint before this one too: it is about to be forgotten. */
 static dctx_error_t attach(void *socket, const char *endpoint, bool bind)
 {
-    dctx_view_t view = {NULL, NULL};
+    dctx_view_t view = {NULL, NULL, NULL};
     dctx_error_t error = dctx_socket_view_(socket, &view);
     if (error != DCTX_OK)
         return error;
@@ -315,7 +316,7 @@ dctx_error_t dctx_socket_connect(void *socket, const char *endpoint)
 
 dctx_error_t dctx_port_new(void *socket, dctx_policy_t *policy, dctx_port_t **ret_port)
 {
-    dctx_view_t view = {NULL, NULL};
+    dctx_view_t view = {NULL, NULL, NULL};
     if (ret_port == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "nowhere to put the port");
     dctx_error_t error = dctx_socket_view_(socket, &view);
@@ -324,7 +325,14 @@ dctx_error_t dctx_port_new(void *socket, dctx_policy_t *policy, dctx_port_t **re
     dctx_port_t *port = dctx_alloc_(sizeof(*port));
     if (port == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a port");
-    *port = (dctx_port_t){PORT_TAG, view.handle, zsock_of(socket), dctx_policy_or_default_(policy)};
+    *port = (dctx_port_t){PORT_TAG, view.handle, zsock_of(socket), dctx_policy_or_default_(policy),
+                          NULL};
+    if (port->policy->curve != NULL && option(view.handle, ZMQ_TYPE) == ZMQ_ROUTER)
+        error = dctx_routes_new_(port->policy, &port->routes);
+    if (error != DCTX_OK) {
+        dctx_release_(port);
+        return error;
+    }
     (void)dctx_policy_ref(port->policy);
     dctx_socket_look_(view.handle);
     *ret_port = port;
@@ -338,13 +346,14 @@ void dctx_port_destroy(dctx_port_t **port_p)
     dctx_port_t *port = *port_p;
     *port_p = NULL;
     port->tag = 0;
+    dctx_routes_destroy_(&port->routes);
     dctx_policy_unref(&port->policy);
     dctx_release_(port);
 }
 
 dctx_class_t dctx_socket_class(void *socket)
 {
-    dctx_view_t view = {NULL, NULL};
+    dctx_view_t view = {NULL, NULL, NULL};
     return dctx_socket_view_(socket, &view) == DCTX_OK ? dctx_socket_leaving_(&view)
                                                        : DCTX_CLASS_AUTO;
 }

@@ -8,6 +8,7 @@
 #include <dcontext/session.h>
 
 #include "policy.h"
+#include "routes.h"
 
 /* libzmq 4.3 has it, and its header keeps quiet about it where drafts are off. */
 #ifndef ZMQ_ZAP_ENFORCE_DOMAIN
@@ -17,6 +18,7 @@
 typedef struct dctx_view {
     void *handle; /* libzmq's */
     dctx_policy_t *policy;
+    dctx_routes_t *routes; /* of a ROUTER's port whose policy has a dctx_curve_t; else NULL */
 } dctx_view_t;
 
 /* Of a socket that stamps may travel on. DCTX_ERR_INVALID. */

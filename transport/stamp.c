@@ -53,7 +53,7 @@ static int send_single(void *handle, zmsg_t *message)
 static dctx_error_t send_with(void *socket, zmsg_t **message_p, bool own,
                               const dctx_snapshot_t *snapshot)
 {
-    dctx_view_t view = {NULL, NULL};
+    dctx_view_t view = {NULL, NULL, NULL};
     bool stamped;
     zmq_msg_t stamp;
     own = own && dctx_travels_();
@@ -62,6 +62,12 @@ static dctx_error_t send_with(void *socket, zmsg_t **message_p, bool own,
     dctx_error_t error = dctx_socket_view_(socket, &view);
     if (error != DCTX_OK)
         return error;
+    if (view.routes != NULL) {
+        zframe_t *id = zmsg_first(*message_p);
+        error = dctx_routes_check_(view.routes, zframe_data(id), zframe_size(id));
+        if (error != DCTX_OK)
+            return error;
+    }
     zframe_t *last = zmsg_last(*message_p);
     bool ambiguous = dctx_is_stamp_(zframe_data(last), zframe_size(last));
     dctx_class_t peer = own || snapshot != NULL ? dctx_socket_leaving_(&view) : DCTX_CLASS_STRANGER;
@@ -99,7 +105,7 @@ static const char *property(void *frame, const char *name)
 
 dctx_error_t dctx_recv(void *socket, zmsg_t **ret_message, dctx_snapshot_t **ret_snapshot)
 {
-    dctx_view_t view = {NULL, NULL};
+    dctx_view_t view = {NULL, NULL, NULL};
     dctx_snapshot_t *snapshot;
     dctx_verdict_t verdict;
     if (ret_message == NULL || ret_snapshot == NULL)
@@ -126,6 +132,10 @@ dctx_error_t dctx_recv(void *socket, zmsg_t **ret_message, dctx_snapshot_t **ret
                               .data = zframe_data(last),
                               .size = zframe_size(last)};
     arrival.stamped = dctx_is_stamp_(arrival.data, arrival.size);
+    if (view.routes != NULL) {
+        zframe_t *id = zmsg_first(message);
+        arrival.id = (dctx_bytes_t){zframe_data(id), zframe_size(id)};
+    }
     dctx_judge_(&arrival, &snapshot, &verdict);
     if (arrival.stamped) {
         zmsg_remove(message, last);

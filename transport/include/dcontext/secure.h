@@ -39,7 +39,8 @@ typedef struct dctx_curve dctx_curve_t;
  * zcert_save_public() writes them. Files may come and go: who is added gets in at the next try, who is
  * removed does not, without a restart. A connection that is there already lasts until it ends, as libzmq
  * cannot close a single one; what comes over it is refused by a port whose policy knows the dctx_curve_t,
- * a second later at most.
+ * a second later at most, and a ROUTER's port sends nothing over it. Sockets that choose the peer
+ * themselves (PUB, PUSH, DEALER) may still send to it: for these use a link, which ends it.
  *
  * Ownership: the caller owns it; sockets made with it must go first. Destroy takes NULL.
  * Errors: DCTX_ERR_INVALID (not a directory, a bad domain, a libzmq without CURVE); DCTX_ERR_CONFLICT (the

@@ -30,7 +30,8 @@ extern "C" {
  *   stay as they were and the caller still owns the message.
  * Errors: DCTX_ERR_INVALID (no message, no frames, a STREAM socket); DCTX_ERR_LIMIT and
  *   DCTX_ERR_CODEC (the context does not encode); DCTX_ERR_AGAIN (would block, or the send timeout
- *   passed); DCTX_ERR_UNREACHABLE (a mandatory ROUTER knows no such peer); DCTX_ERR_NOMEM;
+ *   passed); DCTX_ERR_UNREACHABLE (a mandatory ROUTER knows no such peer); DCTX_ERR_REJECTED (a ROUTER's
+ *   port, whose policy has a dctx_curve_t that knows the peer's key no more); DCTX_ERR_NOMEM;
  *   DCTX_ERR_IO.
  * Thread-safety: the socket's thread.
  * Limits and units: dctx_limits_t of the current registry.
@@ -51,7 +52,7 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_send_snapshot(void *socket, zmsg_t
  * Ownership: the caller owns message and snapshot.
  * Errors: DCTX_ERR_AGAIN (interrupted, or the receive timeout passed); DCTX_ERR_INVALID (a STREAM
  *   socket); DCTX_ERR_REJECTED (the port's policy rejected the message: it is gone, to the
- *   dead-letter callback); DCTX_ERR_NOT_FROZEN; DCTX_ERR_NOMEM; DCTX_ERR_IO.
+ *   dead-letter callback; a REP has answered it with an empty message); DCTX_ERR_NOT_FROZEN; DCTX_ERR_NOMEM; DCTX_ERR_IO.
  * Thread-safety: the socket's thread.
  * Limits and units: dctx_limits_t of the registry current on this thread.
  */
