@@ -225,6 +225,11 @@ static unsigned core_count(void)
     return count < 1 ? 1 : count > DCTX_WORKERS_MAX ? DCTX_WORKERS_MAX : (unsigned)count;
 }
 
+static uint64_t world_id(void *arg)
+{
+    return dctx_world_random_(arg);
+}
+
 static dctx_error_t check(const dctx_system_options_t *options, const dctx_registry_t *registry)
 {
     if (registry == NULL)
@@ -278,6 +283,12 @@ static void take_options(dctx_system_t *system, const dctx_system_options_t *opt
     if (options->world != NULL)
         system->clock = (dctx_clock_t){.now_ns = world_clock, .arg = options->world};
     system->options.clock = NULL;
+    if (options->ids != NULL)
+        system->ids = *options->ids;
+    else if (options->world != NULL)
+        system->ids = (dctx_id_source_t){.next = world_id, .arg = options->world};
+    system->span_ids = system->ids.next != NULL ? &system->ids : NULL;
+    system->options.ids = NULL;
     system->self.scope = "actor:(system)";
     system->self.system = system;
     system->self.internal = true;

@@ -43,6 +43,8 @@ struct dctx_system {
     dctx_snapshot_t *empty; /* of the registry */
     dctx_clock_t clock;
     bool own_clock; /* the clock is CLOCK_MONOTONIC */
+    dctx_id_source_t ids;
+    const dctx_id_source_t *span_ids; /* for the spans of hops; NULL: each thread has its own */
     dctx_pipeline_t pipeline;
 
     _Alignas(64) _Atomic(uint32_t) phase; /* enum dctx_phase; dctx_system_stop() writes it */

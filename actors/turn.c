@@ -195,6 +195,17 @@ static void clear(dctx_runner_t *runner, dctx_message_t *message)
         dctx_message_clear_(message);
 }
 
+/* A span of its own for the message in hand, if it came with a trace. */
+static void begin_span(dctx_runner_t *runner)
+{
+    dctx_system_t *system = runner->system;
+    if (!dctx_trace_is_valid(dctx_trace_get()) || dctx_trace_begin(system->span_ids) == DCTX_OK)
+        return;
+    dctx_count_(system, runner, DCTX_TALLY_CONTEXT_ERRORS);
+    dctx_log(DCTX_LOG_WARNING, "a message is handled in its sender's span: %s",
+             dctx_error_detail());
+}
+
 /* A tell or an ask for the living actor. False: abandoned. */
 static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message)
 {
@@ -211,6 +222,8 @@ static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *m
     } else {
         error = DCTX_ERR_NO_REPLY;
         bool ask = (message->node.flags & DCTX_MESSAGE_ASK) != 0;
+        if (__builtin_expect(runner->system->options.hop_spans, 0))
+            begin_span(runner);
         if (ask)
             dctx_work_begin_(runner);
         if (runner->system->pipeline.count == 0)

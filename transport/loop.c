@@ -27,6 +27,8 @@ struct dctx_loop_entry {
 struct dctx_loop {
     zloop_t *zloop;
     dctx_loop_entry_t *entries;
+    bool spans;
+    dctx_id_source_t ids; /* `next` NULL: the thread's own */
 };
 
 dctx_error_t dctx_loop_new(zloop_t *loop, dctx_loop_t **ret_loop)
@@ -139,6 +141,22 @@ static void list(dctx_loop_entry_t *entry, dctx_loop_entry_t **ret_entry)
         *ret_entry = entry;
 }
 
+void dctx_loop_set_spans(dctx_loop_t *loop, bool spans, const dctx_id_source_t *ids)
+{
+    if (loop == NULL)
+        return;
+    loop->spans = spans;
+    loop->ids = ids != NULL ? *ids : (dctx_id_source_t){.next = NULL};
+}
+
+static void begin_span(const dctx_loop_t *loop)
+{
+    const dctx_id_source_t *ids = loop->ids.next != NULL ? &loop->ids : NULL;
+    if (dctx_trace_is_valid(dctx_trace_get()) && dctx_trace_begin(ids) != DCTX_OK)
+        dctx_log(DCTX_LOG_WARNING, "a message is handled in its sender's span: %s",
+                 dctx_error_detail());
+}
+
 /* ---- readers --------------------------------------------------------------------------------- */
 
 static int on_readable(zloop_t *zloop, zsock_t *socket, void *arg)
@@ -152,6 +170,8 @@ static int on_readable(zloop_t *zloop, zsock_t *socket, void *arg)
     if (dctx_recv_attach(entry->port != NULL ? entry->port : entry->socket, entry->name, &message,
                          &scope) != DCTX_OK)
         return 0;
+    if (entry->loop->spans)
+        begin_span(entry->loop);
     entry->running = true;
     int result = entry->read(entry->loop, entry->socket, &message, entry->arg);
     entry->running = false;

@@ -148,3 +148,51 @@ Test(loop, what_cannot_be_is_refused, .init = init, .fini = fini)
     dctx_loop_destroy(&none);
     dctx_loop_destroy(NULL);
 }
+
+/* ---- spans -------------------------------------------------------------------------------------- */
+
+static dctx_trace_t spans[3];
+
+static int note_span(dctx_loop_t *from, void *socket, zmsg_t **message_p, void *arg)
+{
+    int *left = arg;
+    (void)socket;
+    (void)message_p;
+    if (dctx_trace_get() != NULL)
+        spans[3 - *left] = *dctx_trace_get();
+    if (*left == 2)
+        dctx_loop_set_spans(from, false, NULL);
+    return --*left == 0 ? -1 : 0;
+}
+
+Test(loop, a_reader_may_run_in_a_span_of_its_own, .init = init, .fini = fini)
+{
+    zsock_t *push = zsock_new_push("@inproc://spans"), *pull = zsock_new_pull(">inproc://spans");
+    dctx_random_t random, same;
+    dctx_random_seed(&random, 7);
+    dctx_random_seed(&same, 7);
+    dctx_trace_t sent;
+    int left = 3;
+    dctx_trace_root(NULL, &sent);
+    for (int i = 0; i < 3; i++) {
+        DCTX_SCOPE(NULL);
+        if (i > 0)
+            cr_assert_eq(dctx_trace_set(&sent), DCTX_OK);
+        zmsg_t *message = zmsg_new();
+        zmsg_addstr(message, "x");
+        cr_assert_eq(dctx_send(push, &message), DCTX_OK);
+    }
+    dctx_loop_set_spans(NULL, true, NULL);
+    dctx_loop_set_spans(loop, true, &(dctx_id_source_t){dctx_random_next, &random});
+    cr_assert_eq(dctx_loop_reader(loop, pull, NULL, "in", note_span, &left, NULL), DCTX_OK);
+    (void)zloop_start(zloop);
+    cr_assert(!dctx_trace_is_valid(&spans[0]), "no trace, no span");
+    cr_assert_eq(spans[1].trace_low, sent.trace_low);
+    cr_assert_eq(spans[1].trace_high, sent.trace_high);
+    cr_assert_eq(spans[1].parent, sent.span);
+    cr_assert_eq(spans[1].span, dctx_random_next(&same));
+    cr_assert_eq(spans[2].span, sent.span, "switched off");
+    dctx_loop_destroy(&loop);
+    zsock_destroy(&push);
+    zsock_destroy(&pull);
+}

@@ -148,6 +148,11 @@ typedef struct dctx_system_options {
     void (*on_blocked)(const dctx_blocked_t *blocked, void *arg);
     dctx_test_world_t *world; /* NULL: threads and real time; else dcontext/testing.h */
     bool metrics; /* all actors are measured: see metrics.h */
+    /* Each message that comes with a trace is handled in a span of its own: of the same trace, a child of
+     * the sender's span. Its id is drawn from `ids`, by all threads of the system at once; NULL: from a
+     * source of each thread's own, in a test world from the world's. */
+    bool hop_spans;
+    const dctx_id_source_t *ids;
     /* Of the links to other nodes, as dctx_link_options_t has them: what may leave and enter; this node's
      * own certificate, to dial under CURVE; who may dial this node. The system takes a reference, and a
      * copy; the dctx_curve_t must outlive it. NULL: the default rules; no CURVE. */

@@ -65,6 +65,16 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_loop_ticket(dctx_loop_t *loop, con
                                                           dctx_loop_timer_fn handle, void *arg,
                                                           dctx_loop_entry_t **ret_entry);
 
+/*
+ * Have each reader's handler run in a span of its own, when its message came with a trace: of the same
+ * trace, a child of the sender's span. Off at first.
+ *
+ * Ownership: *ids is copied; NULL: the thread's own source. Errors: none; a handler for whose span there is
+ *   no memory runs in the sender's, which is logged.
+ * Thread-safety: the loop's thread. Limits and units: none.
+ */
+DCTX_EXPORT void dctx_loop_set_spans(dctx_loop_t *loop, bool spans, const dctx_id_source_t *ids);
+
 /* Take an entry out, also from inside its handler. NULL and entries that ended are fine: *entry_p is
  * looked for, not believed. */
 DCTX_EXPORT void dctx_loop_end(dctx_loop_t *loop, dctx_loop_entry_t **entry_p);
