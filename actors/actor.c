@@ -101,6 +101,19 @@ static dctx_error_t make_start(dctx_system_t *system, dctx_runner_t *runner, dct
     return DCTX_OK;
 }
 
+static dctx_error_t set_interceptors(dctx_system_t *system, dctx_actor_t *actor,
+                                     const dctx_actor_options_t *options)
+{
+    dctx_extra_t *extra = dctx_extra_get_(actor);
+    if (extra == NULL)
+        return DCTX_ERR_NOMEM;
+    dctx_error_t error = dctx_pipeline_init(&extra->pipeline, &system->pipeline,
+                                            options->interceptors, options->interceptor_count);
+    if (error == DCTX_OK)
+        atomic_store_explicit(&system->intercepted, true, memory_order_relaxed);
+    return error;
+}
+
 /* All of a spawn that can fail. On an error nothing is left of it. */
 static dctx_error_t prepare(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor,
                             const dctx_actor_options_t *options, bool internal, uint64_t id)
@@ -117,6 +130,8 @@ static dctx_error_t prepare(dctx_system_t *system, dctx_runner_t *runner, dctx_a
         else
             actor->extra->stash.limit = options->stash_limit;
     }
+    if (error == DCTX_OK && options->interceptor_count > 0)
+        error = set_interceptors(system, actor, options);
     if (error == DCTX_OK)
         error = set_name(system, actor, options->name, id);
     if (error == DCTX_OK && (options->flags & DCTX_PINNED) && system->stage.world == NULL) {

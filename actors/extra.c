@@ -24,5 +24,6 @@ void dctx_extra_end_(dctx_runner_t *runner, dctx_actor_t *actor)
     actor->extra = NULL;
     dctx_release_(extra->behaviours.below);
     dctx_poll_finish_(&extra->poll);
+    dctx_pipeline_finish(&extra->pipeline);
     dctx_release_(extra);
 }

@@ -9,6 +9,7 @@
 #define DCTX_EXTRA_H
 
 #include "cell.h"
+#include "interceptor.h"
 #include "poll.h"
 #include "runner.h"
 #include "stash.h"
@@ -24,6 +25,7 @@ struct dctx_extra {
     struct dctx_timer_slot *timers; /* under the lock of the timers */
     dctx_behaviours_t behaviours;
     dctx_stash_t stash;
+    dctx_pipeline_t pipeline; /* the system's stages and its own; empty: only the system's */
     dctx_poll_t poll;
 };
 

@@ -4,6 +4,17 @@
 
 #include <dcontext/internal.h>
 
+/* A stage's way on. It lives as long as its `around` runs. */
+struct dctx_next {
+    dctx_transit_t *transit;
+    size_t stage; /* the first that comes after */
+    dctx_error_t (*handler)(void *arg);
+    void *arg;
+    bool ran;
+};
+
+/* ---- pipelines --------------------------------------------------------------------------------- */
+
 void dctx_pipeline_finish(dctx_pipeline_t *pipeline)
 {
     for (size_t i = 0; i < pipeline->count; i++)
@@ -12,87 +23,194 @@ void dctx_pipeline_finish(dctx_pipeline_t *pipeline)
     *pipeline = (dctx_pipeline_t){0};
 }
 
-static dctx_error_t check(const dctx_interceptor_t *interceptors, size_t count)
+static bool has(const dctx_interceptor_t *stages, size_t count, const char *name)
 {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(name, stages[i].name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static dctx_error_t check(const dctx_pipeline_t *base, const dctx_interceptor_t *interceptors,
+                          size_t count)
+{
+    if (interceptors == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "%zu interceptors at NULL", count);
+    if (count > DCTX_STAGES_MAX - base->count)
+        return dctx_fail_(DCTX_ERR_INVALID, "%zu interceptors: at most %d", count + base->count,
+                          DCTX_STAGES_MAX);
     for (size_t i = 0; i < count; i++) {
         const char *name = interceptors[i].name;
         if (name == NULL || name[0] == '\0')
             return dctx_fail_(DCTX_ERR_INVALID, "interceptor %zu has no name", i);
         if (strcmp(name, "context") == 0)
             return dctx_fail_(DCTX_ERR_INVALID, "interceptor \"context\" is built in");
-        for (size_t j = 0; j < i; j++) {
-            if (strcmp(name, interceptors[j].name) == 0)
-                return dctx_fail_(DCTX_ERR_INVALID, "two interceptors are named \"%s\"", name);
-        }
+        if (has(interceptors, i, name) || has(base->stages, base->count, name))
+            return dctx_fail_(DCTX_ERR_INVALID, "two interceptors are named \"%s\"", name);
     }
     return DCTX_OK;
 }
 
-dctx_error_t dctx_pipeline_init(dctx_pipeline_t *pipeline, const dctx_interceptor_t *interceptors,
-                                size_t count)
+static dctx_error_t insert(dctx_pipeline_t *pipeline, const dctx_interceptor_t *interceptor)
 {
-    *pipeline = (dctx_pipeline_t){0};
+    dctx_interceptor_t stage = *interceptor;
+    stage.name = dctx_strndup_(stage.name, strlen(stage.name));
+    if (stage.name == NULL)
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for an interceptor's name");
+    size_t at = pipeline->count;
+    for (; at > 0 && pipeline->stages[at - 1].order > stage.order; at--)
+        pipeline->stages[at] = pipeline->stages[at - 1];
+    pipeline->stages[at] = stage;
+    pipeline->count++;
+    return DCTX_OK;
+}
+
+dctx_error_t dctx_pipeline_init(dctx_pipeline_t *pipeline, const dctx_pipeline_t *base,
+                                const dctx_interceptor_t *interceptors, size_t count)
+{
+    static const dctx_pipeline_t none;
+    *pipeline = none;
     if (count == 0)
         return DCTX_OK;
-    if (interceptors == NULL)
-        return dctx_fail_(DCTX_ERR_INVALID, "%zu interceptors at NULL", count);
-    dctx_error_t error = check(interceptors, count);
+    if (base == NULL)
+        base = &none;
+    dctx_error_t error = check(base, interceptors, count);
     if (error != DCTX_OK)
         return error;
-    pipeline->stages = dctx_calloc_(count, sizeof(dctx_interceptor_t));
+    pipeline->stages = dctx_calloc_(base->count + count, sizeof(dctx_interceptor_t));
     if (pipeline->stages == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for %zu interceptors", count);
-    for (size_t i = 0; i < count; i++) {
-        dctx_interceptor_t stage = interceptors[i];
-        stage.name = dctx_strndup_(stage.name, strlen(stage.name));
-        if (stage.name == NULL) {
-            dctx_pipeline_finish(pipeline);
-            return dctx_fail_(DCTX_ERR_NOMEM, "no memory for an interceptor's name");
-        }
-        size_t at = pipeline->count;
-        for (; at > 0 && pipeline->stages[at - 1].order > stage.order; at--)
-            pipeline->stages[at] = pipeline->stages[at - 1];
-        pipeline->stages[at] = stage;
-        pipeline->count++;
-    }
-    return DCTX_OK;
+    for (size_t i = 0; i < base->count && error == DCTX_OK; i++)
+        error = insert(pipeline, &base->stages[i]);
+    for (size_t i = 0; i < count && error == DCTX_OK; i++)
+        error = insert(pipeline, &interceptors[i]);
+    if (error != DCTX_OK)
+        dctx_pipeline_finish(pipeline);
+    return error;
 }
 
-dctx_verdict_t dctx_pipeline_outbound(const dctx_pipeline_t *pipeline,
-                                      const dctx_passage_t *passage)
+/* ---- what interceptors say --------------------------------------------------------------------- */
+
+static dctx_transit_t *transit_of(const dctx_passage_t *passage)
 {
-    dctx_verdict_t verdict = DCTX_CONTINUE;
-    for (size_t i = pipeline->count; i > 0 && verdict == DCTX_CONTINUE; i--) {
+    return (dctx_transit_t *)(uintptr_t)passage; /* its first member */
+}
+
+dctx_verdict_t dctx_passage_reject(const dctx_passage_t *passage, const char *reason)
+{
+    dctx_transit_t *transit = transit_of(passage);
+    strncpy(transit->reason, reason != NULL ? reason : "", sizeof transit->reason - 1);
+    return DCTX_REJECT;
+}
+
+dctx_verdict_t dctx_passage_delay(const dctx_passage_t *passage, int64_t delay_ns)
+{
+    dctx_transit_t *transit = transit_of(passage);
+    if (delay_ns > transit->delay_ns)
+        transit->delay_ns = delay_ns;
+    return DCTX_DELAY;
+}
+
+void **dctx_passage_slot(const dctx_passage_t *passage)
+{
+    dctx_transit_t *transit = transit_of(passage);
+    return transit->inbound ? &transit->slots[transit->stage] : NULL;
+}
+
+/* ---- transit ----------------------------------------------------------------------------------- */
+
+void dctx_transit_init(dctx_transit_t *transit, const dctx_pipeline_t *pipeline,
+                       const dctx_passage_t *passage, bool inbound)
+{
+    transit->passage = *passage;
+    transit->pipeline = pipeline;
+    transit->inbound = inbound;
+    transit->skipped = false;
+    transit->delay_ns = 0;
+    transit->passed = 0;
+    transit->stage = 0;
+    for (size_t i = 0; i < pipeline->count; i++)
+        transit->slots[i] = NULL;
+    transit->reason[0] = transit->reason[sizeof transit->reason - 1] = '\0';
+}
+
+dctx_verdict_t dctx_transit_outbound_(dctx_transit_t *transit)
+{
+    const dctx_pipeline_t *pipeline = transit->pipeline;
+    bool delayed = false;
+    for (size_t i = pipeline->count; i > 0; i--) {
         const dctx_interceptor_t *stage = &pipeline->stages[i - 1];
-        if (stage->outbound != NULL)
-            verdict = stage->outbound(passage, stage->arg);
+        if (stage->outbound == NULL)
+            continue;
+        dctx_verdict_t verdict = stage->outbound(&transit->passage, stage->arg);
+        if (verdict == DCTX_DELAY)
+            delayed = true;
+        else if (verdict != DCTX_CONTINUE)
+            return verdict;
     }
-    return verdict;
+    return delayed ? DCTX_DELAY : DCTX_CONTINUE;
 }
 
-dctx_verdict_t dctx_pipeline_inbound(const dctx_pipeline_t *pipeline, const dctx_passage_t *passage,
-                                     size_t *ret_passed)
+dctx_verdict_t dctx_transit_inbound_(dctx_transit_t *transit)
 {
-    dctx_verdict_t verdict = DCTX_CONTINUE;
-    size_t passed = 0;
-    while (passed < pipeline->count) {
-        const dctx_interceptor_t *stage = &pipeline->stages[passed];
+    const dctx_pipeline_t *pipeline = transit->pipeline;
+    for (; transit->passed < pipeline->count; transit->passed++) {
+        const dctx_interceptor_t *stage = &pipeline->stages[transit->passed];
+        transit->stage = transit->passed;
+        dctx_verdict_t verdict = DCTX_CONTINUE;
         if (stage->inbound != NULL)
-            verdict = stage->inbound(passage, stage->arg);
+            verdict = stage->inbound(&transit->passage, stage->arg);
         if (verdict != DCTX_CONTINUE)
-            break;
-        passed++;
+            return verdict;
     }
-    *ret_passed = passed;
-    return verdict;
+    return DCTX_CONTINUE;
 }
 
-void dctx_pipeline_handled(const dctx_pipeline_t *pipeline, const dctx_passage_t *passage,
-                           size_t passed, dctx_error_t outcome)
+/* What comes after the stages before this one. */
+static dctx_error_t run(dctx_next_t *next)
 {
-    for (; passed > 0; passed--) {
-        const dctx_interceptor_t *stage = &pipeline->stages[passed - 1];
+    dctx_transit_t *transit = next->transit;
+    const dctx_pipeline_t *pipeline = transit->pipeline;
+    size_t at = next->stage;
+    while (at < pipeline->count && pipeline->stages[at].around == NULL)
+        at++;
+    if (at == pipeline->count)
+        return next->handler(next->arg);
+    const dctx_interceptor_t *stage = &pipeline->stages[at];
+    dctx_next_t deeper = {
+        .transit = transit, .stage = at + 1, .handler = next->handler, .arg = next->arg};
+    transit->stage = at;
+    dctx_error_t outcome = stage->around(&transit->passage, &deeper, stage->arg);
+    if (!deeper.ran)
+        transit->skipped = true;
+    return outcome == DCTX_OK && transit->skipped ? DCTX_ERR_REJECTED : outcome;
+}
+
+dctx_error_t dctx_next_run(dctx_next_t *next)
+{
+    if (next == NULL || next->ran)
+        return dctx_fail_(DCTX_ERR_INVALID, "what an interceptor wraps is run once");
+    size_t stage = next->transit->stage;
+    next->ran = true;
+    dctx_error_t outcome = run(next);
+    next->transit->stage = stage;
+    return outcome;
+}
+
+dctx_error_t dctx_transit_around_(dctx_transit_t *transit, dctx_error_t (*handler)(void *arg),
+                                  void *arg)
+{
+    dctx_next_t first = {.transit = transit, .handler = handler, .arg = arg};
+    return run(&first);
+}
+
+void dctx_transit_handled_(dctx_transit_t *transit, dctx_error_t outcome)
+{
+    for (; transit->passed > 0; transit->passed--) {
+        const dctx_interceptor_t *stage = &transit->pipeline->stages[transit->passed - 1];
+        transit->stage = transit->passed - 1;
         if (stage->handled != NULL)
-            stage->handled(passage, outcome, stage->arg);
+            stage->handled(&transit->passage, outcome, stage->arg);
     }
 }

@@ -1,4 +1,4 @@
-/* The interceptors of a system, in the order of their numbers. */
+/* The interceptors of a system, or of one of its actors, in the order of their numbers. */
 #ifndef DCTX_INTERCEPTOR_H
 #define DCTX_INTERCEPTOR_H
 
@@ -6,6 +6,8 @@
 #include <stddef.h>
 
 #include <dcontext/system.h>
+
+enum { DCTX_STAGES_MAX = 32 };
 
 /*
  * What stands in the pipeline beside the built-in "context", whose two moments are fork and attach: they come
@@ -17,18 +19,38 @@ typedef struct dctx_pipeline {
     size_t count;
 } dctx_pipeline_t;
 
-/* DCTX_ERR_INVALID (no name, "context", a name twice), DCTX_ERR_NOMEM. */
-dctx_error_t dctx_pipeline_init(dctx_pipeline_t *pipeline, const dctx_interceptor_t *interceptors,
-                                size_t count);
+/* A passage with what interceptors say of it. On the stack of who passes the message on. */
+typedef struct dctx_transit {
+    dctx_passage_t passage; /* first: it is what interceptors hold */
+    const dctx_pipeline_t *pipeline;
+    bool inbound;
+    bool skipped; /* an interceptor around the handler did not run it */
+    int64_t delay_ns;
+    size_t passed; /* how many let it in, for handled() */
+    size_t stage;  /* whose turn it is */
+    void *slots[DCTX_STAGES_MAX];
+    char reason[256]; /* "": none was given */
+} dctx_transit_t;
+
+/*
+ * Those of `base`, where that is not NULL, and these. DCTX_ERR_INVALID (no name, "context", a name twice, too many),
+ * DCTX_ERR_NOMEM.
+ */
+dctx_error_t dctx_pipeline_init(dctx_pipeline_t *pipeline, const dctx_pipeline_t *base,
+                                const dctx_interceptor_t *interceptors, size_t count);
 void dctx_pipeline_finish(dctx_pipeline_t *pipeline);
 
-dctx_verdict_t dctx_pipeline_outbound(const dctx_pipeline_t *pipeline,
-                                      const dctx_passage_t *passage);
+void dctx_transit_init(dctx_transit_t *transit, const dctx_pipeline_t *pipeline,
+                       const dctx_passage_t *passage, bool inbound);
 
-/* *ret_passed: how many let it through, for handled(). */
-dctx_verdict_t dctx_pipeline_inbound(const dctx_pipeline_t *pipeline, const dctx_passage_t *passage,
-                                     size_t *ret_passed);
-void dctx_pipeline_handled(const dctx_pipeline_t *pipeline, const dctx_passage_t *passage,
-                           size_t passed, dctx_error_t outcome);
+/* DCTX_DELAY: as much as `delay_ns`, after all have seen it. */
+dctx_verdict_t dctx_transit_outbound_(dctx_transit_t *transit);
+
+dctx_verdict_t dctx_transit_inbound_(dctx_transit_t *transit);
+
+/* Runs the handler inside of what is around it. Returns the outcome; `skipped` says whether it ran. */
+dctx_error_t dctx_transit_around_(dctx_transit_t *transit, dctx_error_t (*handler)(void *arg),
+                                  void *arg);
+void dctx_transit_handled_(dctx_transit_t *transit, dctx_error_t outcome);
 
 #endif

@@ -36,7 +36,8 @@ enum dctx_message_flag {
     DCTX_MESSAGE_FORWARDED = 2048, /* sent on by an actor here: it has not crossed a border since */
     DCTX_MESSAGE_RELAYED = 4096, /* though it came from another node, who asks is in this process */
     DCTX_MESSAGE_METERED = 8192, /* `sent_at` is set, and the value leaves room for it */
-    DCTX_MESSAGE_SHARED = 16384  /* `value` is in a dctx_share_t, with a reference */
+    DCTX_MESSAGE_SHARED = 16384, /* `value` is in a dctx_share_t, with a reference */
+    DCTX_MESSAGE_DELAYED = 32768 /* by an interceptor, on its way in: accepted already */
 };
 
 /* A value as it was decoded, for each descriptor that somebody looked through. */

@@ -7,6 +7,7 @@
 
 #include "ask.h"
 #include "deadletter.h"
+#include "extra.h"
 #include "gauge.h"
 #include "message.h"
 #include "outgoing.h"
@@ -152,13 +153,49 @@ static bool close_ask(sending_t *sending, const dctx_peer_t *peer)
     return dctx_ask_withdraw_(sending->home, dctx_runner_of(sending->home), sending->ask, peer);
 }
 
-/* An outbound interceptor's word. *ret_drop: pretend it went. */
-static dctx_error_t pass_outbound(const sending_t *sending, const char *target, bool remote,
+/* The pipeline of the actor that sends, if it has one of its own. */
+static const dctx_pipeline_t *own_pipeline(const dctx_runner_t *here)
+{
+    const dctx_extra_t *extra = here != NULL && here->actor != NULL ? here->actor->extra : NULL;
+    return extra != NULL && extra->pipeline.count > 0 ? &extra->pipeline : NULL;
+}
+
+static inline bool is_intercepted(const sending_t *sending)
+{
+    const dctx_runner_t *here = dctx_runner_here;
+    return atomic_load_explicit(&sending->system->intercepted, memory_order_relaxed) ||
+           (sending->runner == NULL && here != NULL &&
+            atomic_load_explicit(&here->system->intercepted, memory_order_relaxed));
+}
+
+static dctx_error_t pass_through(sending_t *sending, const dctx_pipeline_t *pipeline,
+                                 const dctx_passage_t *passage, bool *ret_drop)
+{
+    dctx_transit_t transit;
+    dctx_transit_init(&transit, pipeline, passage, false);
+    dctx_verdict_t verdict = dctx_transit_outbound_(&transit);
+    if (verdict == DCTX_REJECT && transit.reason[0] != '\0')
+        return dctx_fail_(DCTX_ERR_REJECTED, "%s", transit.reason);
+    if (verdict == DCTX_REJECT)
+        return dctx_fail_(DCTX_ERR_REJECTED, "an interceptor refused a message for %s",
+                          passage->target);
+    *ret_drop = verdict == DCTX_DROP;
+    if (verdict == DCTX_DELAY) {
+        if (!sending->later || sending->delay < transit.delay_ns)
+            sending->delay = transit.delay_ns;
+        sending->later = true;
+    }
+    return DCTX_OK;
+}
+
+/* The interceptors' word. *ret_drop: pretend it went. They may also have it go later. */
+static dctx_error_t pass_outbound(sending_t *sending, const char *target, bool remote,
                                   const dctx_snapshot_t *snapshot, bool *ret_drop)
 {
     dctx_system_t *system = sending->system;
+    const dctx_runner_t *here = dctx_runner_here;
     *ret_drop = false;
-    if (__builtin_expect(system->pipeline.count == 0, 1))
+    if (__builtin_expect(!is_intercepted(sending), 1))
         return DCTX_OK;
     dctx_passage_t passage = {.system = system,
                               .target = target,
@@ -166,11 +203,14 @@ static dctx_error_t pass_outbound(const sending_t *sending, const char *target, 
                               .ask = is_ask(sending),
                               .remote = remote,
                               .snapshot = snapshot != NULL ? snapshot : system->empty};
-    dctx_verdict_t verdict = dctx_pipeline_outbound(&system->pipeline, &passage);
-    if (verdict == DCTX_REJECT)
-        return dctx_fail_(DCTX_ERR_REJECTED, "an interceptor refused a message for %s", target);
-    *ret_drop = verdict == DCTX_DROP;
-    return DCTX_OK;
+    const dctx_pipeline_t *own = own_pipeline(here);
+    dctx_error_t error = DCTX_OK;
+    if (own != NULL)
+        error = pass_through(sending, own, &passage, ret_drop);
+    /* The actor's own has those of its system in it. */
+    if (error == DCTX_OK && !*ret_drop && (own == NULL || here->system != system))
+        error = pass_through(sending, &system->pipeline, &passage, ret_drop);
+    return error;
 }
 
 /* ---- to an actor of this process --------------------------------------------------------------- */
@@ -293,6 +333,26 @@ static void drop(const sending_t *sending, const char *target, dctx_message_t *m
     dctx_system_stirred_(system);
 }
 
+/* It is accepted, and counted in, when it goes. */
+static dctx_error_t send_later(sending_t *sending, dctx_actor_t *actor, dctx_message_t *message)
+{
+    uncount(actor, message);
+    dctx_error_t error = open_ask(sending, NULL);
+    if (error != DCTX_OK)
+        return error;
+    address(sending, message);
+    error = dctx_delay_message_(sending->system, actor, message, sending->delay, sending->timer);
+    if (error == DCTX_OK)
+        return DCTX_OK;
+    if (!close_ask(sending, NULL)) { /* it has ended meanwhile, and its asker will hear of it */
+        dctx_message_release_(sending->system, sending->runner, message);
+        return DCTX_OK;
+    }
+    if (sending->content != NULL)
+        dctx_message_take_content_(sending->content, message);
+    return error;
+}
+
 /* `full`: it does not go into the mailbox. */
 static dctx_error_t send_message(sending_t *sending, dctx_actor_t *actor, dctx_message_t *message,
                                  bool full)
@@ -301,16 +361,14 @@ static dctx_error_t send_message(sending_t *sending, dctx_actor_t *actor, dctx_m
     char target[DCTX_NAME_MAX + 1] = "";
     bool dropped = false;
     dctx_error_t error = DCTX_OK;
-    if (__builtin_expect(system->pipeline.count > 0 || full, 0)) {
+    if (__builtin_expect(is_intercepted(sending) || full, 0)) {
         (void)dctx_ref_format(sending->to, target, sizeof target);
         error = pass_outbound(sending, target, false, message->snapshot, &dropped);
         if (error != DCTX_OK)
             return error;
     }
-    if (__builtin_expect(sending->later, 0) && !dropped) {
-        address(sending, message);
-        return dctx_delay_message_(system, actor, message, sending->delay, sending->timer);
-    }
+    if (__builtin_expect(sending->later, 0) && !dropped)
+        return send_later(sending, actor, message);
     error = open_ask(sending, NULL);
     if (error != DCTX_OK)
         return error;
@@ -387,9 +445,14 @@ static dctx_error_t send_outgoing(sending_t *sending, const dctx_remote_t *remot
         error = open_ask(sending, remote->peer);
     if (error != DCTX_OK)
         return error;
-    if (sending->later && !dropped)
-        return dctx_delay_outgoing_(system, outgoing, sending->delay, sending->timer);
     outgoing->correlation = sending->ask;
+    if (sending->later && !dropped) {
+        error = dctx_delay_outgoing_(system, outgoing, sending->delay, sending->timer);
+        if (error == DCTX_OK || close_ask(sending, remote->peer))
+            return error;
+        dctx_outgoing_destroy_(outgoing);
+        return DCTX_OK;
+    }
     if (dropped)
         drop_outgoing(sending, remote, outgoing);
     else

@@ -60,6 +60,29 @@ static dctx_error_t check(const dctx_actor_t *self, const dctx_message_t *messag
     return DCTX_OK;
 }
 
+dctx_message_t *dctx_message_keep_(dctx_runner_t *runner, dctx_message_t *from)
+{
+    dctx_message_t *kept = dctx_message_new_(runner->system, runner, DCTX_NODE_MESSAGE);
+    if (kept == NULL)
+        return NULL;
+    kept->node.generation = from->node.generation;
+    kept->node.flags |= (uint16_t)(from->node.flags & KEPT_FLAGS);
+    kept->u.request = from->u.request;
+    if (from->snapshot != NULL)
+        kept->snapshot = dctx_snapshot_ref(from->snapshot);
+    if (from->node.flags & DCTX_MESSAGE_REMOTE)
+        dctx_runner_forget_type_(runner);
+    int64_t sent_at = from->sent_at;
+    dctx_message_take_content_(kept, from);
+    /* It waits on. */
+    if (from->node.flags & DCTX_MESSAGE_METERED) {
+        kept->node.flags |= DCTX_MESSAGE_METERED;
+        kept->sent_at = sent_at;
+    }
+    from->node.flags |= DCTX_MESSAGE_MOVED | DCTX_MESSAGE_KEPT | DCTX_MESSAGE_ANSWERED;
+    return kept;
+}
+
 dctx_error_t dctx_stash(dctx_actor_t *self, const dctx_message_t *message)
 {
     dctx_error_t error = check(self, message);
@@ -75,25 +98,9 @@ dctx_error_t dctx_stash(dctx_actor_t *self, const dctx_message_t *message)
     if (stash->size - again >= limit)
         return dctx_fail_(DCTX_ERR_FULL, "%s keeps %zu messages, and may not keep more",
                           dctx_self_name(self), stash->size);
-    dctx_message_t *from = dctx_message_own(message);
-    dctx_message_t *kept = dctx_message_new_(self->system, dctx_runner_here, DCTX_NODE_MESSAGE);
+    dctx_message_t *kept = dctx_message_keep_(dctx_runner_here, dctx_message_own(message));
     if (kept == NULL)
         return DCTX_ERR_NOMEM;
-    kept->node.generation = from->node.generation;
-    kept->node.flags |= (uint16_t)(from->node.flags & KEPT_FLAGS);
-    kept->u.request = from->u.request;
-    if (from->snapshot != NULL)
-        kept->snapshot = dctx_snapshot_ref(from->snapshot);
-    if (from->node.flags & DCTX_MESSAGE_REMOTE)
-        dctx_runner_forget_type_(dctx_runner_here);
-    int64_t sent_at = from->sent_at;
-    dctx_message_take_content_(kept, from);
-    /* It waits on. */
-    if (from->node.flags & DCTX_MESSAGE_METERED) {
-        kept->node.flags |= DCTX_MESSAGE_METERED;
-        kept->sent_at = sent_at;
-    }
-    from->node.flags |= DCTX_MESSAGE_MOVED | DCTX_MESSAGE_KEPT | DCTX_MESSAGE_ANSWERED;
     append(&stash->list, kept);
     stash->listed++;
     stash->size++;

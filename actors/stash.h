@@ -34,6 +34,12 @@ typedef struct dctx_stash {
     _Atomic(long) kept, waiting;
 } dctx_stash_t;
 
+/*
+ * Moves a message in hand into a cell of its own, to be handled later: what is left in hand counts CONSUMED, as KEPT
+ * says. NULL without memory.
+ */
+dctx_message_t *dctx_message_keep_(dctx_runner_t *runner, dctx_message_t *from);
+
 /* The handler that kept the message has returned. */
 void dctx_stash_settle_(dctx_actor_t *actor);
 

@@ -402,8 +402,10 @@ static dctx_error_t build(dctx_system_t *system, const dctx_system_options_t *op
     if (error == DCTX_OK)
         error = dctx_snapshot_empty(system->registry, &system->empty);
     if (error == DCTX_OK)
-        error = dctx_pipeline_init(&system->pipeline, options->interceptors,
+        error = dctx_pipeline_init(&system->pipeline, NULL, options->interceptors,
                                    options->interceptor_count);
+    if (error == DCTX_OK)
+        atomic_store(&system->intercepted, system->pipeline.count > 0);
     if (error == DCTX_OK)
         error = dctx_scheduler_init(&system->scheduler, system, workers, quantum);
     if (error == DCTX_OK && !threads)

@@ -46,6 +46,8 @@ struct dctx_system {
     dctx_id_source_t ids;
     const dctx_id_source_t *span_ids; /* for the spans of hops; NULL: each thread has its own */
     dctx_pipeline_t pipeline;
+    _Atomic(bool)
+        intercepted; /* it has stages, or an actor's has, or had; set before that is given out */
 
     _Alignas(64) _Atomic(uint32_t) phase; /* enum dctx_phase; dctx_system_stop() writes it */
     _Atomic(bool)

@@ -270,6 +270,14 @@ dctx_error_t dctx_timer_start(dctx_actor_t *self, const dctx_timer_options_t *op
 
 /* ---- delayed messages -------------------------------------------------------------------------- */
 
+/* Accepted only now, as it goes; or once more in a mailbox, if it has come out of one. */
+static void count_going(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t *message)
+{
+    bool again = (message->node.flags & DCTX_MESSAGE_DELAYED) != 0;
+    message->node.flags &= (uint16_t)~DCTX_MESSAGE_DELAYED;
+    dctx_count_(system, runner, again ? DCTX_TALLY_POSTED : DCTX_TALLY_ACCEPTED);
+}
+
 /* Accepted only to become a dead letter: the system stops first, or the mailbox is full. */
 static void bury_message(dctx_system_t *system, dctx_runner_t *runner, dctx_timer_slot_t *slot,
                          dctx_error_t reason)
@@ -281,14 +289,17 @@ static void bury_message(dctx_system_t *system, dctx_runner_t *runner, dctx_time
     /* We are not its receiver, so its name may go while we look, unless we do so from outside. */
     if (dctx_ref_format(to, target, sizeof target) == 0)
         memcpy(target, "(gone)", sizeof "(gone)");
-    dctx_count_(system, runner, DCTX_TALLY_ACCEPTED);
+    count_going(system, runner, message);
     dctx_count_(system, runner, DCTX_TALLY_DEAD);
     if (runner != NULL)
         dctx_runner_begin(runner, &system->self, message, message->snapshot, NULL);
     dctx_message_die_(system, target, message, reason);
-    dctx_message_clear_(message);
+    /* Of a remote ask the parcel says whom to answer: it goes with the refusal. */
+    unsigned asked = DCTX_MESSAGE_REMOTE | DCTX_MESSAGE_ASK;
+    if ((message->node.flags & asked) != asked)
+        dctx_message_clear_(message);
     if (runner == NULL || dctx_runner_end(runner))
-        dctx_message_release_(system, runner, message);
+        dctx_message_finish_(system, runner, message, reason);
 }
 
 static void bury_outgoing(dctx_system_t *system, dctx_runner_t *runner, dctx_outgoing_t *outgoing)
@@ -313,7 +324,7 @@ static void send_delayed(dctx_system_t *system, dctx_runner_t *runner, dctx_time
         return;
     }
     /* Should the system begin to close now, the actor finds out. */
-    dctx_count_(system, runner, DCTX_TALLY_ACCEPTED);
+    count_going(system, runner, slot->message);
     dctx_post_(system, runner, slot->actor, &slot->message->node);
 }
 

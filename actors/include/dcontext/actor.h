@@ -71,8 +71,10 @@ typedef struct dctx_actor_options {
     unsigned flags;
     size_t mailbox_limit; /* messages that may wait; 0: any number */
     dctx_overflow_t overflow;
-    int64_t overflow_wait_ms; /* of DCTX_OVERFLOW_BLOCK; 0: 1000 */
-    size_t stash_limit; /* messages that dctx_stash() keeps; 0: 1024 */
+    int64_t overflow_wait_ms;               /* of DCTX_OVERFLOW_BLOCK; 0: 1000 */
+    size_t stash_limit;                     /* messages that dctx_stash() keeps; 0: 1024 */
+    const dctx_interceptor_t *interceptors; /* copied; see dctx_interceptor_t */
+    size_t interceptor_count;
 } dctx_actor_options_t;
 
 /*

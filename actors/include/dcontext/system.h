@@ -71,19 +71,73 @@ typedef struct dctx_passage {
     bool ask;
     bool remote;                     /* leaves, or came from outside, this process */
     const dctx_snapshot_t *snapshot; /* the context it carries */
+    unsigned delays;                 /* how often it was delayed on its way in; 255 and more: 255 */
 } dctx_passage_t;
 
 typedef enum dctx_verdict {
     DCTX_CONTINUE = 0,
-    DCTX_DROP = 1,  /* dead-letter it with DCTX_ERR_REJECTED; the sender is not told, an asker is */
-    DCTX_REJECT = 2 /* outbound: the send returns DCTX_ERR_REJECTED; inbound: as DCTX_DROP */
+    DCTX_DROP = 1, /* dead-letter it with DCTX_ERR_REJECTED; the sender is not told, an asker is */
+    /* outbound: the send returns DCTX_ERR_REJECTED; inbound: as DCTX_DROP; dctx_passage_reject() */
+    DCTX_REJECT = 2,
+    DCTX_DELAY = 3 /* it comes later: only by dctx_passage_delay() */
 } dctx_verdict_t;
 
 /*
+ * Reject, with a reason in words: the sender finds it in dctx_error_detail(), or, where it is found
+ * on the way in, an asker in dctx_message_reason().
+ *
+ * Ownership: the reason is copied. Errors: none; the verdict is DCTX_REJECT.
+ * Thread-safety: the interceptor's outbound and inbound. Limits and units: 255 bytes, cut.
+ */
+DCTX_EXPORT dctx_verdict_t dctx_passage_reject(const dctx_passage_t *passage, const char *reason);
+
+/*
+ * Delay. Outbound: the message is on its way, and an ask pending, but it goes into the mailbox, or to
+ * the other node, when the time has come; the other interceptors see it now, and the longest delay
+ * counts. Inbound: those before this one are told by handled(), with DCTX_ERR_AGAIN, and it comes
+ * again, to all of them, with `delays` one higher; it is for the interceptor to let it pass then.
+ * Meanwhile it counts as neither handled nor dead, and no stop waits for it: it becomes a dead letter.
+ * Messages that were delayed by the same time stay in order; those that are not overtake them.
+ *
+ * Ownership: none. Errors: none; the verdict is DCTX_DELAY. Where there is no memory for it the send
+ *   fails, or on the way in the message is a dead letter, with DCTX_ERR_NOMEM.
+ * Thread-safety: the interceptor's outbound and inbound. Limits and units: nanoseconds by the
+ *   system's clock; less than 0 is 0.
+ */
+DCTX_EXPORT dctx_verdict_t dctx_passage_delay(const dctx_passage_t *passage, int64_t delay_ns);
+
+/*
+ * A place of this interceptor's own, for this message and while it is handled: NULL in inbound, and
+ * what was left there in around and in handled. NULL itself on the way out.
+ *
+ * Ownership: what is put there is the interceptor's to release, in handled, which always comes.
+ * Errors: NULL. Thread-safety: the interceptor's callbacks. Limits and units: none.
+ */
+DCTX_EXPORT void **dctx_passage_slot(const dctx_passage_t *passage);
+
+/* The handler, and the interceptors around it that come after this one. */
+typedef struct dctx_next dctx_next_t;
+
+/*
+ * Run what is wrapped, once, and return what became of it.
+ *
+ * Ownership: none. Errors: what the handler returned, or another interceptor in its place;
+ *   DCTX_ERR_INVALID the second time.
+ * Thread-safety: in around, on its thread. Limits and units: none.
+ */
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_next_run(dctx_next_t *next);
+
+/*
  * Outbound runs on the sender's thread and in its context, after capture and before the message is
- * queued. Inbound runs before the handler, with the message's context attached, in ascending order;
- * handled runs after it, in descending order, for those whose inbound ran. Each may be NULL.
- * Context propagation itself is the interceptor "context" of order 0; it cannot be removed.
+ * queued. Inbound runs before the handler, with the message's context attached, in ascending order.
+ * Around then wraps the handler, the lowest order outermost: it calls dctx_next_run(), and returns
+ * the outcome, or another; where it does not call it, the message is a dead letter with the error
+ * that it returns (DCTX_ERR_REJECTED for DCTX_OK). Handled runs last, in descending order and with
+ * the outcome, for those whose inbound let the message pass. Each may be NULL. Context propagation
+ * itself is the interceptor "context" of order 0; it cannot be removed.
+ *
+ * Those of an actor's options see what comes to the actor and what it sends, together with the
+ * system's in the order of their numbers, the system's first among equals.
  *
  * They run on many threads at once, must not block, and may call any function.
  */
@@ -94,6 +148,7 @@ typedef struct dctx_interceptor {
     dctx_verdict_t (*inbound)(const dctx_passage_t *passage, void *arg);
     void (*handled)(const dctx_passage_t *passage, dctx_error_t outcome, void *arg);
     void *arg;
+    dctx_error_t (*around)(const dctx_passage_t *passage, dctx_next_t *next, void *arg);
 } dctx_interceptor_t;
 
 /* When the context of an outgoing message does not encode, or that of an incoming one is
@@ -147,7 +202,7 @@ typedef struct dctx_system_options {
     /* runs on the I/O actor's thread, while the callback goes on */
     void (*on_blocked)(const dctx_blocked_t *blocked, void *arg);
     dctx_test_world_t *world; /* NULL: threads and real time; else dcontext/testing.h */
-    bool metrics; /* all actors are measured: see metrics.h */
+    bool metrics;             /* all actors are measured: see metrics.h */
     /* Each message that comes with a trace is handled in a span of its own: of the same trace, a child of
      * the sender's span. Its id is drawn from `ids`, by all threads of the system at once; NULL: from a
      * source of each thread's own, in a test world from the world's. */
@@ -286,9 +341,9 @@ typedef struct dctx_system_counters {
     uint64_t cancels_sent;     /* told other nodes that an ask to them is called off */
     uint64_t remote_in_flight; /* gauge: asks of other nodes, taken in and not answered */
     uint64_t cancels_received; /* was told so; late ones included, which find nothing */
-    uint64_t timers_run;    /* runs of timers */
-    uint64_t timers_missed; /* periods of timers that had no run of their own */
-    uint64_t blocked;       /* callbacks that kept a worker for longer than handler_warn_ms */
+    uint64_t timers_run;       /* runs of timers */
+    uint64_t timers_missed;    /* periods of timers that had no run of their own */
+    uint64_t blocked;          /* callbacks that kept a worker for longer than handler_warn_ms */
 } dctx_system_counters_t;
 DCTX_EXPORT void dctx_system_counters_read(const dctx_system_t *system,
                                            dctx_system_counters_t *ret_counters);
