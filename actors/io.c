@@ -197,9 +197,9 @@ static void undeliverable(dctx_io_t *io, const char *target, const dctx_link_mes
 static dctx_error_t hand_to_link(dctx_io_t *io, const char *peer,
                                  const dctx_link_message_t *message)
 {
-    if (io->link == NULL)
+    if (io->wire == NULL)
         return dctx_fail_(DCTX_ERR_UNREACHABLE, "no node is dialled, none dials us");
-    dctx_error_t error = dctx_link_send(io->link, peer, message);
+    dctx_error_t error = io->wire->class->send(io->wire, peer, message);
     if (error == DCTX_OK)
         dctx_tally_own(&io->runner.tallies, DCTX_TALLY_REMOTE_SENT);
     return error;
@@ -294,10 +294,9 @@ static const dctx_peer_t *find_peer(dctx_io_t *io, const char *name)
 /* Counts the stamps that the link refused since we last looked; true if there were any. */
 static bool stamps_refused(dctx_io_t *io)
 {
-    dctx_link_counters_t counters;
-    dctx_link_counters_read(io->link, &counters);
-    bool any = counters.stamps_refused != io->refused;
-    for (; io->refused != counters.stamps_refused; io->refused++)
+    uint64_t refused = io->wire->class->stamps_refused(io->wire);
+    bool any = refused != io->refused;
+    for (; io->refused != refused; io->refused++)
         dctx_tally_own(&io->runner.tallies, DCTX_TALLY_CONTEXT_ERRORS);
     return any;
 }
@@ -565,13 +564,11 @@ static int64_t link_clock(void *arg)
     return dctx_now_(arg);
 }
 
-static dctx_error_t need_link(dctx_io_t *io)
+static dctx_error_t need_wire(dctx_io_t *io)
 {
     dctx_system_t *system = system_of(io);
-    if (io->link != NULL)
+    if (io->wire != NULL)
         return DCTX_OK;
-    if (system->stage.world != NULL)
-        return dctx_fail_(DCTX_ERR_INVALID, "a system in a test world has no sockets");
     dctx_link_options_t options = {.node = system->name,
                                    .registry = system->registry,
                                    .heartbeat_ms = system->options.heartbeat_ms,
@@ -589,19 +586,21 @@ static dctx_error_t need_link(dctx_io_t *io)
                                    .certificate = system->options.certificate,
                                    .curve = system->options.curve,
                                    .arg = io};
-    return dctx_link_new(&options, &io->link);
+    if (system->stage.world != NULL)
+        return dctx_world_wire_(system, &options, &io->wire);
+    return dctx_wire_over_zmq_(&options, &io->wire);
 }
 
 static dctx_error_t execute(dctx_io_t *io, command_t *command)
 {
     dctx_system_t *system = system_of(io);
-    dctx_error_t error = need_link(io);
+    dctx_error_t error = need_wire(io);
     if (error != DCTX_OK)
         return error;
     switch (command->kind) {
     case DCTX_COMMAND_BIND: {
         const char *endpoint = NULL;
-        error = dctx_link_bind(io->link, command->first, &endpoint);
+        error = io->wire->class->bind(io->wire, command->first, &endpoint);
         if (error != DCTX_OK)
             return error;
         command->text = dctx_strndup_(endpoint, strlen(endpoint));
@@ -609,13 +608,12 @@ static dctx_error_t execute(dctx_io_t *io, command_t *command)
                                      : dctx_fail_(DCTX_ERR_NOMEM, "no memory for an endpoint");
     }
     case DCTX_COMMAND_CONNECT:
-        return command->third == NULL ? dctx_link_connect(io->link, command->first, command->second)
-                                      : dctx_link_connect_curve(io->link, command->first,
-                                                                command->second, command->third);
+        return io->wire->class->connect(io->wire, command->first, command->second, command->third);
     case DCTX_COMMAND_IS_UP: {
         const dctx_peer_t *peer = dctx_peers_find(&system->peers, command->first);
         if (peer != NULL)
-            dctx_peers_set_up(&system->peers, peer, dctx_link_peer_is_up(io->link, command->first));
+            dctx_peers_set_up(&system->peers, peer,
+                              io->wire->class->is_up(io->wire, command->first));
         return DCTX_OK;
     }
     default:
@@ -678,9 +676,9 @@ static bool drain(dctx_io_t *io)
 static size_t poll_items(dctx_io_t *io)
 {
     io->items[0] = (zmq_pollitem_t){.fd = io->event, .events = ZMQ_POLLIN};
-    if (io->link == NULL)
+    if (io->wire == NULL)
         return 1;
-    size_t count = dctx_link_poll_items(io->link, io->items + 1, io->item_capacity - 1);
+    size_t count = dctx_link_poll_items(io->wire->link, io->items + 1, io->item_capacity - 1);
     if (count < io->item_capacity)
         return 1 + count;
     zmq_pollitem_t *items = dctx_calloc_(count * 2 + 1, sizeof *items);
@@ -713,8 +711,8 @@ static void wait_for_work(dctx_io_t *io, bool more, int64_t due, long timeout)
         int64_t left = (due - dctx_now_(system_of(io)) + NS_PER_MS - 1) / NS_PER_MS;
         timeout = sooner(timeout, left <= 0 ? 0 : left > 1000000 ? 1000000 : (long)left);
     }
-    if (io->link != NULL)
-        timeout = sooner(timeout, dctx_link_timeout_ms(io->link));
+    if (io->wire != NULL)
+        timeout = sooner(timeout, dctx_link_timeout_ms(io->wire->link));
     size_t count = poll_items(io);
     (void)zmq_poll(io->items, (int)count, more ? 0 : timeout);
     uint64_t bell;
@@ -724,13 +722,20 @@ static void wait_for_work(dctx_io_t *io, bool more, int64_t due, long timeout)
     }
 }
 
+void dctx_io_unplug_(dctx_io_t *io)
+{
+    if (io->wire != NULL)
+        io->wire->class->destroy(io->wire);
+    io->wire = NULL;
+}
+
 bool dctx_io_round_(dctx_io_t *io, int64_t *ret_due)
 {
     bool more = drain(io);
     int64_t due = dctx_asks_expire_(system_of(io), &io->runner);
     int64_t rings = dctx_alarms_ring_(system_of(io), &io->runner);
     io->abandoned = io->abandoned || dctx_runner_is_given_up(&io->runner);
-    if (io->link != NULL && dctx_link_process(io->link, 0))
+    if (io->wire != NULL && io->wire->class->process(io->wire))
         more = true;
     dctx_system_stirred_(system_of(io));
     *ret_due = rings < due ? rings : due;
@@ -752,7 +757,7 @@ void dctx_io_run(zsock_t *pipe, void *arg)
         if (!io->abandoned)
             wait_for_work(io, more, due, timeout);
     }
-    dctx_link_destroy(&io->link);
+    dctx_io_unplug_(io);
     if (io->abandoned)
         dctx_runner_park();
     dctx_runner_here = NULL;

@@ -20,6 +20,7 @@
 #include "peers.h"
 #include "runner.h"
 #include "watch.h"
+#include "wire.h"
 
 /* A message for another node. */
 typedef struct dctx_outgoing {
@@ -56,7 +57,7 @@ typedef struct dctx_io {
     dctx_futex_t left;      /* 1: its thread has left the loop; release */
 
     /* Its thread's. */
-    dctx_link_t *link; /* made with the first endpoint */
+    dctx_wire_t *wire; /* made with the first endpoint */
     bool abandoned;
     zmq_pollitem_t *items;
     size_t item_capacity;
@@ -71,6 +72,9 @@ void dctx_io_finish(dctx_io_t *io); /* once the thread has left, or was never st
 
 /* The thread's function, a zactor_fn; the argument is the dctx_io_t. */
 void dctx_io_run(zsock_t *pipe, void *io);
+
+/* Says good-bye to the other nodes. Its thread, when it leaves. */
+void dctx_io_unplug_(dctx_io_t *io);
 
 /* One round of that function's: what is in the mailbox, what is due. True if there may be more. *ret_due: when to
  * come back. */

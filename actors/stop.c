@@ -263,6 +263,8 @@ static void clear_mailboxes(dctx_system_t *system, bool first)
 
 static void stop_io(dctx_system_t *system, int64_t deadline)
 {
+    if (system->stage.world != NULL)
+        dctx_io_unplug_(&system->io);
     if (system->io.thread == NULL)
         return;
     dctx_io_quit_(&system->io);

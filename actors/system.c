@@ -16,7 +16,13 @@
 #include "worker.h"
 #include "zmq_life.h"
 
-enum { QUANTUM = 64, MESSAGE_LIMIT = 1 << 20, DESTROY_MS = 5000, CALLERS_MAX = 8 };
+enum {
+    QUANTUM = 64,
+    MESSAGE_LIMIT = 1 << 20,
+    DESTROY_MS = 5000,
+    CALLERS_MAX = 8,
+    NS_PER_MS = 1000000
+};
 
 /* All systems of the process that are alive; and those that were left behind with a thread in them,
  * so that their memory has an owner. */
@@ -516,6 +522,17 @@ dctx_error_t dctx_system_connect_curve(dctx_system_t *system, const char *node,
     return dctx_io_command_(&system->io, DCTX_COMMAND_CONNECT, node, endpoint, server_key, NULL);
 }
 
+static bool is_up(void *arg)
+{
+    return ((const dctx_peer_t *)arg)->up;
+}
+
+static bool wait_up_in_world(dctx_system_t *system, const dctx_peer_t *peer, int64_t timeout_ms)
+{
+    return dctx_world_wait_(system->stage.world, is_up, (void *)(uintptr_t)peer,
+                            dctx_now_(system) + timeout_ms * NS_PER_MS);
+}
+
 dctx_error_t dctx_system_wait_node(dctx_system_t *system, const char *node, int64_t timeout_ms)
 {
     if (system == NULL || node == NULL || !dctx_node_name_is_valid(node, strlen(node)))
@@ -531,7 +548,10 @@ dctx_error_t dctx_system_wait_node(dctx_system_t *system, const char *node, int6
     if (error != DCTX_OK)
         return error;
     timeout_ms = timeout_ms < 0 ? 0 : timeout_ms > INT32_MAX ? INT32_MAX : timeout_ms;
-    if (!dctx_peers_wait_up(&system->peers, peer, timeout_ms * 1000000))
+    bool up = system->stage.world != NULL
+                  ? wait_up_in_world(system, peer, timeout_ms)
+                  : dctx_peers_wait_up(&system->peers, peer, timeout_ms * NS_PER_MS);
+    if (!up)
         return dctx_fail_(DCTX_ERR_TIMEOUT, "node %s was not up within %lld ms", node,
                           (long long)timeout_ms);
     return DCTX_OK;

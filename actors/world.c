@@ -1,7 +1,10 @@
 #include "world.h"
 
+#include <string.h>
+
 #include <dcontext/internal.h>
 
+#include "net.h"
 #include "system.h"
 #include "turn.h"
 
@@ -32,6 +35,7 @@ struct dctx_test_world {
     uint64_t trace;
     dctx_system_t *systems;
     unsigned numbers; /* given out so far */
+    dctx_net_t net;
 };
 
 /* ---- time and chance --------------------------------------------------------------------------- */
@@ -90,6 +94,7 @@ dctx_error_t dctx_test_world_new(uint64_t seed, dctx_test_world_t **ret_world)
         .wall = wall, .monotonic = monotonic, .arg = world, .boot_id = "test world"};
     dctx_random_seed(&world->random, seed);
     world->manner = (manner_t)draw(world, MANNERS);
+    dctx_net_init(&world->net, world);
     *ret_world = world;
     return DCTX_OK;
 }
@@ -100,11 +105,13 @@ void dctx_test_world_destroy(dctx_test_world_t **world_p)
         return;
     dctx_test_world_t *world = *world_p;
     *world_p = NULL;
-    if (world->systems != NULL)
+    if (world->systems != NULL) {
         dctx_log(DCTX_LOG_ERROR, "a test world stays: system %s is still in it",
                  world->systems->name);
-    else
-        dctx_release_(world);
+        return;
+    }
+    dctx_net_finish(&world->net);
+    dctx_release_(world);
 }
 
 void dctx_world_enter_(dctx_test_world_t *world, dctx_system_t *system)
@@ -187,7 +194,9 @@ static void gather(dctx_system_t *system)
 static int64_t due_next(dctx_system_t *system)
 {
     int64_t asks = atomic_load(&system->due), alarms = atomic_load(&system->alarms.due);
-    return asks < alarms ? asks : alarms;
+    int64_t wire = system->io.wire != NULL ? dctx_net_due_(system->io.wire) : INT64_MAX;
+    int64_t due = asks < alarms ? asks : alarms;
+    return due < wire ? due : wire;
 }
 
 static bool io_is_ready(dctx_system_t *system)
@@ -448,6 +457,42 @@ bool dctx_test_await(dctx_test_world_t *world, dctx_test_predicate_fn predicate,
                      int64_t timeout_ns)
 {
     return !is_inside(world) && dctx_world_wait_(world, predicate, arg, later(world, timeout_ns));
+}
+
+dctx_error_t dctx_world_wire_(dctx_system_t *system, const dctx_link_options_t *options,
+                              dctx_wire_t **ret_wire)
+{
+    return dctx_net_wire_(&system->stage.world->net, system, options, ret_wire);
+}
+
+dctx_error_t dctx_test_net_set(dctx_test_world_t *world, const dctx_test_net_t *net)
+{
+    if (net == NULL || net->delay_ns < 0 || net->jitter_ns < 0 || net->lose > 1000000 ||
+        net->sever > 1000000)
+        return dctx_fail_(DCTX_ERR_INVALID,
+                          "a network has times that are not negative, and loses at most all");
+    world->net.manners = *net;
+    return DCTX_OK;
+}
+
+dctx_error_t dctx_test_cut(dctx_test_world_t *world, const char *node, const char *other)
+{
+    if (node == NULL || other == NULL || !dctx_node_name_is_valid(node, strlen(node)) ||
+        !dctx_node_name_is_valid(other, strlen(other)))
+        return dctx_fail_(DCTX_ERR_INVALID, "no names of nodes");
+    return dctx_net_cut_(&world->net, node, other);
+}
+
+void dctx_test_heal(dctx_test_world_t *world, const char *node, const char *other)
+{
+    if (node != NULL && other != NULL)
+        dctx_net_heal_(&world->net, node, other);
+}
+
+void dctx_test_net_counters_read(const dctx_test_world_t *world,
+                                 dctx_test_net_counters_t *ret_counters)
+{
+    *ret_counters = world->net.counters;
 }
 
 int64_t dctx_test_now(const dctx_test_world_t *world)

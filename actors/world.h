@@ -15,6 +15,7 @@
 #include <dcontext/testing.h>
 
 #include "cell.h"
+#include "wire.h"
 
 /* A system's part of its world. */
 typedef struct dctx_stage {
@@ -39,6 +40,10 @@ uint64_t dctx_world_random_(dctx_test_world_t *world);
  * nothing else to do. */
 bool dctx_world_wait_(dctx_test_world_t *world, dctx_test_predicate_fn predicate, void *arg,
                       int64_t until);
+
+/* A system's wire in its world. Errors: as dctx_net_wire_(). */
+dctx_error_t dctx_world_wire_(dctx_system_t *system, const dctx_link_options_t *options,
+                              dctx_wire_t **ret_wire);
 
 /* Runs all that there is to do now. */
 void dctx_world_settle_(dctx_test_world_t *world);

@@ -29,7 +29,7 @@ extern "C" {
 /*
  * Make a world: one thread and one time for any number of systems. In it pinned actors run as the
  * others do, though they may still wait in dctx_ask_wait(); a system's `clock` option is refused, and
- * so are endpoints of ZeroMQ.
+ * so are `policy` and CURVE: there are no sockets.
  *
  * Ownership: the caller owns it. Destroy its systems first: a world with systems in it is logged
  *   about, and stays.
@@ -84,6 +84,55 @@ DCTX_EXPORT bool dctx_test_advance(dctx_test_world_t *world, int64_t ns);
 typedef bool (*dctx_test_predicate_fn)(void *arg);
 DCTX_EXPORT bool dctx_test_await(dctx_test_world_t *world, dctx_test_predicate_fn predicate,
                                  void *arg, int64_t timeout_ns);
+
+/* ---- the network ----------------------------------------------------------------------------- */
+
+/*
+ * Systems of one world reach each other as nodes do: dctx_system_bind(), dctx_system_connect(), with any
+ * endpoint; a '*' at its end becomes a number. Nothing leaves the process, and the world says what
+ * becomes of a message. What a link promises holds: messages of one direction arrive in order, at
+ * most once, and who loses a connection is told. Values are encoded, and only broadcast values go.
+ */
+typedef struct dctx_test_net {
+    int64_t delay_ns;  /* what a message takes at least */
+    int64_t jitter_ns; /* and what at most in addition, drawn for each */
+    unsigned lose;     /* of a million messages, that many vanish */
+    /* Of a million messages, at that many the connection breaks: what is on its way is lost, both
+     * nodes are told that the other is down, and the one that dialled dials again. */
+    unsigned sever;
+} dctx_test_net_t;
+
+/*
+ * How the network of a world is from now on. At first: 0.5 ms and up to 0.5 ms more, nothing lost.
+ *
+ * Ownership: *net is copied.
+ * Errors: DCTX_ERR_INVALID (a negative time, more than a million of a million).
+ * Thread-safety: the world's thread. Limits and units: nanoseconds.
+ */
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_test_net_set(dctx_test_world_t *world,
+                                                           const dctx_test_net_t *net);
+
+/*
+ * Part two nodes: nothing gets through, though nobody says so; each notices when it has heard nothing
+ * for `dead_after_ms`. Let them meet again: a dialler finds the other within 0.1 s.
+ *
+ * Ownership: names are copied.
+ * Errors: DCTX_ERR_INVALID (not a name), DCTX_ERR_NOMEM. To part them again, or to let meet who was not
+ *   parted, is fine.
+ * Thread-safety: the world's thread. Limits and units: none.
+ */
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_test_cut(dctx_test_world_t *world, const char *node,
+                                                       const char *other);
+DCTX_EXPORT void dctx_test_heal(dctx_test_world_t *world, const char *node, const char *other);
+
+/* What the network did. sent = delivered + lost + what is on its way. The world's thread. */
+typedef struct dctx_test_net_counters {
+    uint64_t sent;
+    uint64_t delivered;
+    uint64_t lost;
+} dctx_test_net_counters_t;
+DCTX_EXPORT void dctx_test_net_counters_read(const dctx_test_world_t *world,
+                                             dctx_test_net_counters_t *ret_counters);
 
 /* What time it is there; how many steps were run; a hash of all that the world decided and when. Any
  * two runs of one program with equal seeds have equal traces. The world's thread. */
