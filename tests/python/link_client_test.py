@@ -8,7 +8,8 @@ import msgpack
 import zmq
 
 from wire import (ACK, ASK, BYE, ERROR, HELLO, MAGIC, PING, PONG, REFUSED, REPLY, SAME_CONTEXT, TELL, WELCOME,
-                  Peer, Program, Record, context, hello, read_context, socket, unpack_frame)
+                  Directory, Peer, Program, Record, context, curve, hello, is_kept_out, read_context, socket,
+                  unpack_frame)
 
 ECHO = None
 
@@ -38,6 +39,7 @@ class Handshake(LinkTest):
         self.assertEqual(fields["node"], "echo")
         self.assertGreater(fields["incarnation"], 0)
         self.assertEqual(fields["window"], 4096)
+        self.assertEqual(fields["limit"], 1 << 20)
         self.assertEqual(peer.welcome.sequence, 0)
         self.assertEqual(self.echo.line(), "up python")
 
@@ -315,6 +317,25 @@ class Listening(unittest.TestCase):
         # And when nothing is heard: PINGs, then a new connection.
         self.assertEqual(self.echo.line(), "down python: it fell silent")
         self.receive_hello()
+
+
+class UnderCurve(unittest.TestCase):
+    def test_who_is_in_the_directory_gets_in(self):
+        directory, pair = Directory(), zmq.curve_keypair()
+        directory.admit("python", pair[0])
+        echo = Program(ECHO, "curve", directory.path)
+        server_key = echo.line()
+        peer = Peer(echo.endpoint, **curve(server_key, pair))
+        peer.ask("who", "am I?", stamp=context(["client"], {"tenant": "acme"}))
+        record = peer.next()
+        self.assertEqual((record.kind, msgpack.unpackb(record.payload)), (REPLY, pair[0].decode()))
+        peer.ask("see", "x", stamp=context(["client"], {"tenant": "acme"}), correlation=2)
+        self.assertEqual(msgpack.unpackb(peer.next().payload), "client|acme|0|x")
+        self.assertTrue(is_kept_out(zmq.DEALER, echo.endpoint, **curve(server_key, zmq.curve_keypair())))
+        self.assertTrue(is_kept_out(zmq.DEALER, echo.endpoint))
+        peer.close()
+        echo.end()
+        directory.end()
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
  * input does.
  *
  *     link_echo [heartbeat-ms [window [peer endpoint]]]
+ *     link_echo curve DIRECTORY    under CURVE, for who is in the directory
  *
- * Prints the endpoint to dial. Asked as
+ * Prints the endpoint to dial; under CURVE the key that it proves to have, too. Asked as
  *     see       replies "CHAIN|TENANT|UNKNOWN ENTRIES|TEXT"
  *     back      tells the asker's "back" the same text, in the context of the ask; then replies
  *     many      tells the asker's "many" the text as often as the text says, in the context of the ask; no reply
  *     count     replies how many messages it was told
+ *     who       replies the asker's key
  * and all else with the error "no actor". When a peer comes up that it dialled, it asks it "hello?" for "world".
  */
 #include <inttypes.h>
@@ -97,6 +99,10 @@ static void answer(const char *peer, const dctx_link_message_t *ask)
     } else if (is_for(ask, "count")) {
         snprintf(seen, sizeof(seen), "%" PRIu64, told);
         send_text(peer, DCTX_LINK_REPLY, ask->correlation, "", seen, NULL);
+    } else if (is_for(ask, "who")) {
+        const dctx_session_t *session = dctx_snapshot_security_session(ask->snapshot);
+        send_text(peer, DCTX_LINK_REPLY, ask->correlation, "",
+                  session != NULL ? session->public_key : "", NULL);
     } else {
         send_error(peer, ask->correlation, DCTX_ERR_NO_ACTOR, "nobody of that name");
     }
@@ -147,16 +153,25 @@ int main(int argc, char **argv)
     const dctx_key_options_t tenant = {.name = "tenant", .type = DCTX_TYPE_STRING};
     dctx_link_options_t options = {.node = "echo", .on_message = on_message, .on_peer = on_peer};
     const char *endpoint;
-    if (argc > 1)
+    bool secured = argc > 2 && strcmp(argv[1], "curve") == 0;
+    if (argc > 1 && !secured)
         options.heartbeat_ms = atol(argv[1]);
-    if (argc > 2)
+    if (argc > 2 && !secured)
         options.window = (uint32_t)atol(argv[2]);
     zsys_handler_set(NULL);
     must(dctx_registry_add(NULL, &tenant, &tenant_key), "register");
+    if (secured) {
+        options.heartbeat_ms = 60000;
+        options.certificate = zcert_new();
+        must(dctx_session_register(NULL), "register");
+        must(dctx_curve_new("test", argv[2], &options.curve), "directory");
+    }
     must(dctx_registry_freeze(NULL), "freeze");
     must(dctx_link_new(&options, &link_), "link");
     must(dctx_link_bind(link_, "tcp://127.0.0.1:*", &endpoint), "bind");
     printf("%s\n", endpoint);
+    if (secured)
+        printf("%s\n", zcert_public_txt(options.certificate));
     fflush(stdout);
     if (argc > 4) {
         dialled = argv[3];
@@ -172,5 +187,7 @@ int main(int argc, char **argv)
         (void)dctx_link_process(link_, 0);
     }
     dctx_link_destroy(&link_);
+    dctx_curve_destroy(&options.curve);
+    zcert_destroy(&options.certificate);
     return 0;
 }

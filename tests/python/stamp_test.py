@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Stamps on raw ZeroMQ sockets, written and read in another language, against a C program: stamp_echo."""
+import subprocess
 import sys
 import unittest
 
 import msgpack
 import zmq
 
-from wire import STAMP_MAGIC, Program, context, read_context, socket
+from wire import STAMP_MAGIC, Directory, Program, context, curve, is_kept_out, read_context, socket
 
 ECHO = None
 
@@ -14,6 +15,7 @@ ECHO = None
 class Stamp(unittest.TestCase):
     def setUp(self):
         self.echo = Program(ECHO)
+        self.assertEqual(self.echo.line(), "")
         self.socket = socket(zmq.REQ)
         self.socket.connect(self.echo.endpoint)
 
@@ -29,7 +31,9 @@ class Stamp(unittest.TestCase):
         stamp = None
         if answer[-1].startswith(STAMP_MAGIC):
             stamp = answer.pop()[len(STAMP_MAGIC):]
-        return answer[0].decode(), answer[1:], stamp
+        seen, key = answer[0].decode().rsplit("|", 1)
+        self.assertEqual(key, "")
+        return seen, answer[1:], stamp
 
     def test_there_and_back(self):
         seen, frames, stamp = self.exchange(
@@ -68,7 +72,55 @@ class Stamp(unittest.TestCase):
         self.assertEqual(empty, STAMP_MAGIC + b"\x93\x01\x90\x90")
         # With a stamp of its own after it, it is content there and back.
         self.socket.send_multipart([content, empty])
-        self.assertEqual(self.socket.recv_multipart(), [b"||0", content, empty])
+        self.assertEqual(self.socket.recv_multipart(), [b"||0|", content, empty])
+
+
+class UnderCurve(unittest.TestCase):
+    def setUp(self):
+        self.directory = Directory()
+        self.pair = zmq.curve_keypair()
+        self.directory.admit("python", self.pair[0])
+
+    def tearDown(self):
+        self.directory.end()
+
+    def test_there_and_back(self):
+        echo = Program(ECHO, "curve", self.directory.path)
+        server_key = echo.line()
+        known = curve(server_key, self.pair)
+        dialled = socket(zmq.REQ, **known)
+        dialled.connect(echo.endpoint)
+        for text in (b"one", b"end"):
+            dialled.send_multipart([text, STAMP_MAGIC + context(["client"], {"tenant": "acme"})])
+            answer = dialled.recv_multipart()
+            self.assertEqual(answer[0].decode(), f"client|acme|0|{self.pair[0].decode()}")
+            self.assertEqual(answer[1], text)
+            self.assertEqual(read_context(answer[2][len(STAMP_MAGIC):])[:2], (["client", "echo"], {"tenant": "acme"}))
+            if text == b"one":
+                # Who is not in the directory gets nothing, nor does who has no key or only half of one.
+                self.assertTrue(is_kept_out(zmq.REQ, echo.endpoint, **curve(server_key, zmq.curve_keypair())))
+                self.assertTrue(is_kept_out(zmq.REQ, echo.endpoint))
+                half = curve(server_key, (self.pair[0], zmq.curve_keypair()[1]))
+                self.assertTrue(is_kept_out(zmq.REQ, echo.endpoint, **half))
+                self.assertFalse(is_kept_out(zmq.REQ, echo.endpoint, **known))
+        dialled.close()
+        echo.end()
+
+    def test_as_the_server(self):
+        for secured in (False, True):
+            keys = zmq.curve_keypair()
+            options = {"curve_server": True, "curve_publickey": keys[0], "curve_secretkey": keys[1]}
+            server = socket(zmq.REP, **(options if secured else {}))
+            port = server.bind_to_random_port("tcp://127.0.0.1")
+            command = [ECHO, "ask", f"tcp://127.0.0.1:{port}"] + ([keys[0].decode()] if secured else [])
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as asker:
+                question, stamp = server.recv_multipart()
+                self.assertEqual(question, b"question")
+                self.assertEqual(read_context(stamp[len(STAMP_MAGIC):])[:2], (["asker"], {"tenant": "acme"}))
+                server.send_multipart([b"an", b"answer", STAMP_MAGIC + context(["python"], {"tenant": "other", "x": 1})])
+                self.assertEqual(asker.stdout.read(), "python|other|1\nan\nanswer\n")
+            self.assertEqual(asker.returncode, 0)
+            server.close()
 
 
 if __name__ == "__main__":

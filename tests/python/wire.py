@@ -1,9 +1,12 @@
 """dcontext's wire formats in Python, written from docs/wire.md alone; and how to run a C program to talk to."""
+import os
 import struct
 import subprocess
+import tempfile
 
 import msgpack
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 MAGIC = b"DCL\x01"
 STAMP_MAGIC = b"\xd7dctx\x01"
@@ -99,8 +102,8 @@ def socket(kind, **options):
 class Peer:
     """The dialling side of a link."""
 
-    def __init__(self, endpoint, name="python", to="echo", window=1000, shake_hands=True):
-        self.socket = socket(zmq.DEALER)
+    def __init__(self, endpoint, name="python", to="echo", window=1000, shake_hands=True, **options):
+        self.socket = socket(zmq.DEALER, **options)
         self.socket.connect(endpoint)
         self.sequence = 0
         self.received = 0
@@ -157,6 +160,47 @@ class Peer:
     def ask(self, target, text, stamp=b"", correlation=1):
         self.send(Record(ASK, correlation=correlation, target=target, type="string", stamp=stamp,
                          payload=msgpack.packb(text)))
+
+
+class Directory:
+    """A folder of clients' public certificates, as zauth reads them."""
+
+    def __init__(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="dctx-python-")
+        self.path = self.folder.name
+
+    def admit(self, name, public_key):
+        with open(os.path.join(self.path, name), "w", encoding="ascii") as file:
+            file.write(f'metadata\n    name = "{name}"\ncurve\n    public-key = "{public_key.decode()}"\n')
+
+    def end(self):
+        self.folder.cleanup()
+
+
+def curve(server_key, pair):
+    """Options of a socket() that is a CURVE client."""
+    return {"curve_serverkey": server_key.encode(), "curve_publickey": pair[0], "curve_secretkey": pair[1]}
+
+
+def is_kept_out(kind, endpoint, **options):
+    """True if the security handshake with the endpoint fails; False if it succeeds."""
+    made = socket(kind, **options)
+    monitor = made.get_monitor_socket()
+    monitor.rcvtimeo = PATIENCE_MS
+    made.connect(endpoint)
+    failed = (zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+              zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+    try:
+        while True:
+            event = recv_monitor_message(monitor)["event"]
+            if event in failed:
+                return True
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                return False
+    finally:
+        made.disable_monitor()
+        monitor.close()
+        made.close()
 
 
 class Program:
