@@ -8,6 +8,7 @@
 #include <dcontext/executor.h>
 #include <dcontext/future.h>
 #include <dcontext/handling.h>
+#include <dcontext/router.h>
 #include <dcontext/sockets.h>
 #include <dcontext/metrics.h>
 #include <dcontext/system.h>
