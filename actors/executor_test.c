@@ -233,7 +233,7 @@ Test(executor, timers_go_with_the_executor, .init = fixture_init)
     ticks_t ticks[3] = {{0}};
     dctx_executor_t *loop = new_loop();
     dctx_executor_timer_t *timer = set(loop, &ticks[0], 10, 0);
-    (void)set(loop, &ticks[1], 10, 10);
+    dctx_executor_timer_t *second = set(loop, &ticks[1], 10, 10);
     dctx_executor_timer_options_t options = {
         .call = tick, .arg = &ticks[2], .release = release_ticks, .delay_ms = INT64_MAX};
     cr_assert_eq(dctx_executor_timer_set(loop, &options, NULL), DCTX_OK);
@@ -247,6 +247,7 @@ Test(executor, timers_go_with_the_executor, .init = fixture_init)
     cr_assert_eq(dctx_executor_timer_set(loop, &options, &leaked), DCTX_ERR_STOPPED);
     cr_assert_null(leaked);
     dctx_executor_destroy(&loop);
+    cr_assert(!dctx_executor_timer_cancel(&second));
     cr_assert(!dctx_executor_timer_cancel(&timer), "the handle may be the last to go");
 }
 

@@ -425,7 +425,8 @@ void dctx_promise_forget_cancel_(dctx_promise_t *promise)
     dctx_future_t *self = dctx_promise_future_(promise);
     dctx_snapshot_t *context = NULL;
     pthread_mutex_lock(&self->lock);
-    bool running = atomic_load_explicit(&self->cancelling, memory_order_relaxed) != 0;
+    /* Acquire: it ends without the lock, and what it used is then ours. */
+    bool running = atomic_load_explicit(&self->cancelling, memory_order_acquire) != 0;
     bool inside = running && pthread_equal(self->cancelling_thread, pthread_self());
     if (!running) {
         self->on_cancel = NULL;

@@ -146,6 +146,8 @@ Test(future_actor, a_future_may_outlive_its_system, .init = fixture_init, .timeo
     dctx_future_unref(&future);
     future = ask(to, DCTX_TYPE_UINT64, &zero, DCTX_TYPE_UINT64);
     cr_assert(gate_wait(&server.asked, 2));
+    cr_assert_eq(dctx_system_stop(system, WAIT_MS, NULL), DCTX_OK);
+    dctx_reply_to_destroy(&server.kept);
     finish(&system);
     cr_assert_eq(wait_for(future).error, DCTX_ERR_STOPPED);
     dctx_future_cancel(future, "late");

@@ -34,8 +34,8 @@ typedef struct one {
     kind_t kind;
     bool done, has_promise, from_outside;
     dctx_error_t error;
-    uint64_t value; /* with DCTX_OK; of ALL the sum */
-    int told, calls;
+    uint64_t value;  /* with DCTX_OK; of ALL the sum */
+    int told, calls; /* and a thousand times each error that a call saw */
     int parts, pending;
     int part[PARTS];
     int64_t due; /* of a TIMEOUT; INT64_MAX: its timer is no more */
@@ -123,7 +123,7 @@ static void model_run_edge(const edge_t *edge)
     if (to_be_called(edge)) {
         const one_t *seen = target->done ? target : source;
         dctx_error_t error = model_call(seen, target->kind, &value);
-        target->calls++;
+        target->calls += 1 + 1000 * (int)seen->error;
         model_end(edge->target, error, value, false);
         return;
     }
@@ -226,13 +226,13 @@ static dctx_error_t answer(const dctx_result_t *result, dctx_promise_t **promise
 
 static dctx_error_t on_then(const dctx_result_t *result, dctx_promise_t **promise_p, void *arg)
 {
-    ++*(int *)arg;
+    *(int *)arg += 1 + 1000 * (int)result->error;
     return answer(result, promise_p, true);
 }
 
 static dctx_error_t on_value(const dctx_result_t *result, dctx_promise_t **promise_p, void *arg)
 {
-    ++*(int *)arg;
+    *(int *)arg += 1 + 1000 * (int)result->error;
     return answer(result, promise_p, false);
 }
 
