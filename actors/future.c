@@ -9,6 +9,7 @@
 #include <dcontext/internal.h>
 
 #include "runner.h"
+#include "world.h"
 
 enum { REASON_MAX = 255, NS_PER_MS = 1000000 };
 
@@ -659,6 +660,20 @@ static int64_t now(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+static bool is_done(void *future)
+{
+    return dctx_future_done_(future);
+}
+
+/* Lets a test world get on, by its own time, until the future has ended. */
+static void drive(dctx_test_world_t *world, dctx_future_t *self, int64_t timeout_ms)
+{
+    int64_t now_there = dctx_world_now_(world);
+    bool bounded = timeout_ms >= 0 && timeout_ms < (INT64_MAX - now_there) / NS_PER_MS;
+    (void)dctx_world_wait_(world, is_done, self,
+                           bounded ? now_there + timeout_ms * NS_PER_MS : INT64_MAX);
+}
+
 /* Counts as waiting meanwhile, so that it is not cancelled for want of interest. */
 static bool sleep_until_done(dctx_future_t *self, int64_t timeout_ms)
 {
@@ -667,7 +682,10 @@ static bool sleep_until_done(dctx_future_t *self, int64_t timeout_ms)
     pthread_mutex_lock(&self->lock);
     self->waiters++;
     pthread_mutex_unlock(&self->lock);
-    while (!dctx_future_done_(self)) {
+    dctx_test_world_t *world = dctx_world_here_();
+    if (world != NULL)
+        drive(world, self, timeout_ms);
+    while (world == NULL && !dctx_future_done_(self)) {
         if (bounded && (left = begin + timeout_ms * NS_PER_MS - now()) <= 0)
             break;
         dctx_futex_wait(&self->done, 0, left);

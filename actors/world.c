@@ -25,6 +25,9 @@ typedef enum manner {
     MANNERS
 } manner_t;
 
+/* The world that this thread made last, for what waits without saying for which system. */
+static _Thread_local dctx_test_world_t *latest;
+
 struct dctx_test_world {
     int64_t now;
     dctx_random_t random;
@@ -95,6 +98,7 @@ dctx_error_t dctx_test_world_new(uint64_t seed, dctx_test_world_t **ret_world)
     dctx_random_seed(&world->random, seed);
     world->manner = (manner_t)draw(world, MANNERS);
     dctx_net_init(&world->net, world);
+    latest = world;
     *ret_world = world;
     return DCTX_OK;
 }
@@ -105,6 +109,8 @@ void dctx_test_world_destroy(dctx_test_world_t **world_p)
         return;
     dctx_test_world_t *world = *world_p;
     *world_p = NULL;
+    if (latest == world)
+        latest = NULL;
     if (world->systems != NULL) {
         dctx_log(DCTX_LOG_ERROR, "a test world stays: system %s is still in it",
                  world->systems->name);
@@ -372,7 +378,7 @@ void dctx_world_settle_(dctx_test_world_t *world)
 }
 
 /* Moves the clock to what is due next, but not past `until`. False: there is nothing before that, and it
- * is `until`. */
+ * is `until`; but for INT64_MAX, then it stays. */
 static bool pass_time(dctx_test_world_t *world, int64_t until)
 {
     int64_t next = INT64_MAX;
@@ -381,7 +387,7 @@ static bool pass_time(dctx_test_world_t *world, int64_t until)
         next = due < next ? due : next;
     }
     bool found = next <= until && next != INT64_MAX;
-    int64_t then = found ? next : until;
+    int64_t then = found ? next : until == INT64_MAX ? world->now : until;
     world->now = then > world->now ? then : world->now;
     note(world, (uint64_t)world->now);
     return found;
@@ -399,6 +405,12 @@ bool dctx_world_wait_(dctx_test_world_t *world, dctx_test_predicate_fn predicate
     return false;
 }
 
+dctx_test_world_t *dctx_world_here_(void)
+{
+    dctx_runner_t *here = dctx_runner_here;
+    return here != NULL ? here->system->stage.world : latest;
+}
+
 /* ---- as users see it --------------------------------------------------------------------------- */
 
 static bool is_inside(const dctx_test_world_t *world)
@@ -413,12 +425,17 @@ static bool is_inside(const dctx_test_world_t *world)
 static int64_t later(const dctx_test_world_t *world, int64_t ns)
 {
     int64_t then = 0;
-    return __builtin_add_overflow(world->now, ns > 0 ? ns : 0, &then) ? INT64_MAX - 1 : then;
+    return __builtin_add_overflow(world->now, ns > 0 ? ns : 0, &then) ? INT64_MAX : then;
 }
 
 const dctx_clocks_t *dctx_test_clocks(const dctx_test_world_t *world)
 {
     return &world->clocks;
+}
+
+dctx_clock_t dctx_test_clock(dctx_test_world_t *world)
+{
+    return (dctx_clock_t){.now_ns = monotonic, .arg = world};
 }
 
 dctx_id_source_t dctx_test_ids(dctx_test_world_t *world)

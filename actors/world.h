@@ -36,7 +36,7 @@ int64_t dctx_world_now_(dctx_test_world_t *world);
 uint64_t dctx_world_random_(dctx_test_world_t *world);
 
 /* Where code of the library waits, in a world it drives instead, from inside callbacks too: until the
- * predicate (NULL: never) says true, at `until` at the latest; true if it did. Time passes only when there is
+ * predicate (NULL: never) says true, at `until` at the latest (INT64_MAX: as long as anything is due); true if it did. Time passes only when there is
  * nothing else to do. */
 bool dctx_world_wait_(dctx_test_world_t *world, dctx_test_predicate_fn predicate, void *arg,
                       int64_t until);
@@ -44,6 +44,9 @@ bool dctx_world_wait_(dctx_test_world_t *world, dctx_test_predicate_fn predicate
 /* A system's wire in its world. Errors: as dctx_net_wire_(). */
 dctx_error_t dctx_world_wire_(dctx_system_t *system, const dctx_link_options_t *options,
                               dctx_wire_t **ret_wire);
+
+/* The world that the calling thread is in, or has made, and would wait in vain for without driving it; or NULL. */
+dctx_test_world_t *dctx_world_here_(void);
 
 /* Runs all that there is to do now. */
 void dctx_world_settle_(dctx_test_world_t *world);

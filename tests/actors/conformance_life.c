@@ -141,6 +141,67 @@ LAW(an_ask_of_the_dying_ends_once, 0)
         check(survivor.heard[i] == 1);
 }
 
+/* ---- asks that nobody answers ------------------------------------------------------------------ */
+
+enum { UNHEARD = 40 };
+
+typedef struct unheard {
+    ground_t *ground;
+    int64_t begin;
+    gate_t ended;
+    dctx_reply_to_t *owed[UNHEARD];
+    int owes;
+} unheard_t;
+
+typedef struct question {
+    unheard_t *unheard;
+    int64_t timeout_ms;
+    int ended;
+} question_t;
+
+static dctx_error_t say_nothing(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    unheard_t *unheard = state;
+    (void)self;
+    return dctx_reply_defer(message, &unheard->owed[unheard->owes++]);
+}
+
+static void note_timeout(dctx_error_t status, const dctx_message_t *reply, void *arg)
+{
+    question_t *question = arg;
+    unheard_t *unheard = question->unheard;
+    (void)reply;
+    check(status == DCTX_ERR_TIMEOUT);
+    question->ended++;
+    if (unheard->ground->world != NULL)
+        check(dctx_test_now(unheard->ground->world) == unheard->begin + question->timeout_ms * MS);
+    gate_pass(&unheard->ended);
+}
+
+LAW(an_ask_without_an_answer_ends_at_its_time, 0)
+{
+    unheard_t unheard = {.ground = ground, .ended = GATE_INIT};
+    question_t questions[UNHEARD];
+    dctx_ref_t ref = spawn(ground->system, NULL, say_nothing, &unheard);
+    if (ground->world != NULL)
+        unheard.begin = dctx_test_now(ground->world);
+    for (int i = 0; i < UNHEARD; i++) {
+        questions[i] =
+            (question_t){.unheard = &unheard, .timeout_ms = 1 + (int64_t)draw(ground, 30)};
+        check(dctx_ask_call(ref, NULL, NULL, questions[i].timeout_ms, note_timeout,
+                            &questions[i]) == DCTX_OK);
+    }
+    await(ground, &unheard.ended, UNHEARD);
+    settle(ground);
+    /* Too late, all of them. */
+    for (int i = 0; i < unheard.owes; i++)
+        check(dctx_reply_to_send(&unheard.owed[i], NULL, NULL) == DCTX_OK);
+    check(counters(ground->system).late_replies == (uint64_t)unheard.owes);
+    stop_ground(ground);
+    for (int i = 0; i < UNHEARD; i++)
+        check(questions[i].ended == 1);
+}
+
 /* ---- many that come and go --------------------------------------------------------------------- */
 
 typedef struct family {

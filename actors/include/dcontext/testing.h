@@ -2,8 +2,8 @@
  * dcontext/testing.h - systems of actors on one thread, in virtual time, from a seed.
  *
  * A system that is made with `.world` in its options has no threads. The calling thread plays its
- * workers and its I/O actor while it is in one of the functions below, in dctx_ask_wait(), or in
- * dctx_system_stop(); between these calls nothing moves. The world has the clock, which stands
+ * workers and its I/O actor while it is in one of the functions below, in dctx_ask_wait(),
+ * dctx_future_wait(), or dctx_system_stop(); between these calls nothing moves. The world has the clock, which stands
  * still until it is moved; it decides which actor runs next and for how many messages, anew at
  * every step; and it has the random source. All of that comes from the seed: the same program with
  * the same seed does the same, step by step, which dctx_test_trace() shows.
@@ -43,12 +43,13 @@ DCTX_EXPORT void dctx_test_world_destroy(dctx_test_world_t **world_p);
 
 /*
  * The world's time as contexts know it, for dctx_registry_set_clocks(): then deadlines go by it too.
- * And its random source, for dctx_trace_begin() and its like.
+ * As executors know it. And its random source, for dctx_trace_begin() and its like.
  *
  * Ownership: borrowed; what is made with them must not be used after the world.
  * Errors: none. Thread-safety: the world's thread. Limits and units: nanoseconds.
  */
 DCTX_EXPORT const dctx_clocks_t *dctx_test_clocks(const dctx_test_world_t *world);
+DCTX_EXPORT dctx_clock_t dctx_test_clock(dctx_test_world_t *world);
 DCTX_EXPORT dctx_id_source_t dctx_test_ids(dctx_test_world_t *world);
 
 /*
