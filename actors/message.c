@@ -69,8 +69,12 @@ void dctx_message_clear_(dctx_message_t *message)
 void dctx_message_release_(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t *message)
 {
     dctx_message_clear_(message);
-    if (message->snapshot != NULL)
-        dctx_snapshot_unref(&message->snapshot);
+    if (message->snapshot != NULL) {
+        if (runner != NULL && runner->in_turn)
+            dctx_lot_spend(&runner->spent, message->snapshot);
+        else
+            dctx_snapshot_unref(&message->snapshot);
+    }
     if (message->node.flags & DCTX_MESSAGE_OWN)
         dctx_release_(message);
     else

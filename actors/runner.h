@@ -13,6 +13,7 @@
 #include <dcontext/actor.h>
 #include <dcontext/internal.h>
 
+#include "lot.h"
 #include "mailbox.h"
 #include "pool.h"
 #include "tally.h"
@@ -30,6 +31,8 @@ typedef struct dctx_runner {
     dctx_runner_kind_t kind;
     dctx_actor_t *actor; /* in whose turn the thread is; the thread itself reads and writes it */
     dctx_pool_cache_t cells;
+    dctx_lot_t given, spent; /* in a turn only; see lot.h */
+    bool in_turn;
     bool nested; /* in a test world: it was entered from within a context, which stays below */
 
     /* What the thread is busy with: written by the thread, read by the one that stops the system under

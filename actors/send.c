@@ -50,7 +50,13 @@ dctx_error_t dctx_fork_for_(dctx_system_t *system, dctx_snapshot_t **ret_snapsho
     *ret_snapshot = NULL;
     if (dctx_is_empty())
         return DCTX_OK;
-    dctx_snapshot_t *fork = NULL;
+    dctx_runner_t *here = dctx_runner_here;
+    dctx_snapshot_t *fork = here != NULL && here->in_turn ? dctx_forked_() : NULL;
+    if (fork != NULL && dctx_snapshot_registry(fork) == system->registry) {
+        dctx_lot_give(&here->given, fork);
+        *ret_snapshot = fork;
+        return DCTX_OK;
+    }
     dctx_error_t error = dctx_fork(&fork);
     if (error != DCTX_OK)
         return error;

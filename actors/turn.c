@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <dcontext/internal.h>
 
@@ -21,6 +22,7 @@
 
 /* ---- in and out of a context ------------------------------------------------------------------- */
 
+/* The snapshot is lent: what is handled, or the system, holds it until after the leave. */
 static dctx_error_t enter_named(dctx_system_t *system, const dctx_snapshot_t *snapshot,
                                 const char *name, dctx_scope_t *scope)
 {
@@ -28,7 +30,7 @@ static dctx_error_t enter_named(dctx_system_t *system, const dctx_snapshot_t *sn
         return dctx_scope_push(name, scope);
     if (snapshot == NULL)
         snapshot = system->empty;
-    return name != NULL ? dctx_attach_scope(snapshot, name, scope) : dctx_attach(snapshot, scope);
+    return dctx_attach_lent_(snapshot, name, name != NULL ? strlen(name) : 0, scope);
 }
 
 /* Makes a message's context the thread's. A name over the registry's limit is left out, and counted. */
@@ -630,10 +632,16 @@ static dctx_turn_t replay(dctx_runner_t *runner, dctx_actor_t *actor, unsigned *
     return DCTX_TURN_IDLE;
 }
 
-dctx_turn_t dctx_turn_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most)
+static void settle(dctx_runner_t *runner)
+{
+    runner->in_turn = false;
+    dctx_lot_settle(&runner->spent);
+    dctx_lot_settle(&runner->given);
+}
+
+static dctx_turn_t turn(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most)
 {
     dctx_system_t *system = runner->system;
-    dctx_runner_turn(runner, actor);
     for (unsigned n = 0;; n++) {
         dctx_node_t *node = dctx_mailbox_peek(&actor->out);
         if (node == NULL)
@@ -665,10 +673,25 @@ dctx_turn_t dctx_turn_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most
         dctx_advance_t next = advance(actor, node, &gone);
         if (next == DCTX_ADVANCE_BUSY)
             return DCTX_TURN_AGAIN;
+        /* With the last one counted all may be quiet: by then nothing of the others is left. */
+        if (next == DCTX_ADVANCE_IDLE)
+            settle(runner);
         dispose(system, runner, node, kind);
         if (next == DCTX_ADVANCE_IDLE)
             return gone ? DCTX_TURN_GONE : DCTX_TURN_IDLE;
     }
+}
+
+dctx_turn_t dctx_turn_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most)
+{
+    dctx_runner_turn(runner, actor);
+    runner->in_turn = true;
+    dctx_turn_t result = turn(runner, actor, most);
+    /* One that was given up keeps what it has: it is not to touch anything of the system's. */
+    if (result == DCTX_TURN_ABANDONED)
+        return result;
+    settle(runner);
+    return result;
 }
 
 bool dctx_turn_outside_(dctx_runner_t *runner, dctx_actor_t *actor,

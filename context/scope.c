@@ -114,13 +114,14 @@ dctx_error_t dctx_scope_push_(const char *name, size_t size, dctx_scope_t *ret_s
 /* ---- attaching ------------------------------------------------------------------------------- */
 
 /* A new state, with just what reading needs. */
-static inline void enter(dctx_thread_t *thread, dctx_snapshot_t *snapshot)
+static inline void enter(dctx_thread_t *thread, dctx_snapshot_t *snapshot, bool lent)
 {
     dctx_state_t *before = thread->state;
     before->registry = dctx_hot_.registry;
     before->table[0] = dctx_hot_.table[0];
     before->table[1] = dctx_hot_.table[1];
-    dctx_refcount_add(&snapshot->refs, 1);
+    if (!lent)
+        dctx_refcount_add(&snapshot->refs, 1);
     dctx_hot_.table[0] = snapshot->table[0];
     dctx_hot_.table[1] = snapshot->table[1];
     dctx_state_t *state = before + 1;
@@ -128,6 +129,7 @@ static inline void enter(dctx_thread_t *thread, dctx_snapshot_t *snapshot)
     state->names_start = thread->name_count;
     state->undo_start = thread->undo_count;
     state->pristine = true;
+    state->lent = lent;
     state->sent = false;
     thread->state = state;
     if (__builtin_expect(dctx_hot_.registry != snapshot->registry, 0)) {
@@ -146,7 +148,7 @@ static __attribute__((noinline)) dctx_error_t make_room(dctx_thread_t *thread,
 }
 
 static inline dctx_error_t attach(const dctx_snapshot_t *snapshot, const char *name, size_t size,
-                                  dctx_scope_t *ret_scope)
+                                  bool lent, dctx_scope_t *ret_scope)
 {
     if (__builtin_expect(snapshot == NULL, 0))
         return refused(dctx_fail_(DCTX_ERR_INVALID, "no snapshot to attach"), ret_scope);
@@ -162,10 +164,7 @@ static inline dctx_error_t attach(const dctx_snapshot_t *snapshot, const char *n
     }
     if (size > 0 && !place_name(thread, snapshot->registry, name, size))
         return refused(check_name(&snapshot->registry->limits, name, size), ret_scope);
-    enter(thread, (dctx_snapshot_t *)(uintptr_t)snapshot);
-    if (size > 0)
-        /* The chain is another than the snapshot's. */
-        dctx_thread_state_(thread)->kept = (dctx_kept_t){{NULL, NULL}, NULL};
+    enter(thread, (dctx_snapshot_t *)(uintptr_t)snapshot, lent);
     open_frame(thread, size, DCTX_FRAME_ATTACH, ret_scope);
     return DCTX_OK;
 }
@@ -173,12 +172,18 @@ static inline dctx_error_t attach(const dctx_snapshot_t *snapshot, const char *n
 dctx_error_t dctx_attach_(const dctx_snapshot_t *snapshot, const char *name, size_t size,
                           dctx_scope_t *ret_scope)
 {
-    return attach(snapshot, name, size, ret_scope);
+    return attach(snapshot, name, size, false, ret_scope);
+}
+
+dctx_error_t dctx_attach_lent_(const dctx_snapshot_t *snapshot, const char *name, size_t size,
+                               dctx_scope_t *ret_scope)
+{
+    return attach(snapshot, name, size, true, ret_scope);
 }
 
 dctx_error_t dctx_attach(const dctx_snapshot_t *snapshot, dctx_scope_t *ret_scope)
 {
-    return attach(snapshot, NULL, 0, ret_scope);
+    return attach(snapshot, NULL, 0, false, ret_scope);
 }
 
 /* What the header does without a call to find the length. */
@@ -274,7 +279,7 @@ static inline bool pop_quickly(dctx_thread_t *thread)
         thread->name_count--;
     } else if (frame->flags == DCTX_FRAME_ATTACH && state->pristine) {
         dctx_snapshot_t *attached = dctx_thread_leave_(thread);
-        if (dctx_refcount_drop(&attached->refs, 1))
+        if (attached != NULL && dctx_refcount_drop(&attached->refs, 1))
             dctx_snapshot_bury_(attached);
         return true;
     } else if (frame->flags != 0) {
@@ -320,11 +325,11 @@ size_t dctx_scope_unwind_(dctx_scope_t *scope)
     if (scope == NULL || thread == NULL || scope->owner_ != thread)
         return 0;
     uint64_t serial = scope->serial_;
-    const dctx_frame_t *frame = find_frame(thread, serial);
-    if (__builtin_expect(frame != NULL && frame == thread->top, 1)) {
+    if (__builtin_expect(thread->top->serial == serial && serial != 0, 1)) {
         (void)dctx_scope_pop(scope);
         return 0;
     }
+    const dctx_frame_t *frame = find_frame(thread, serial);
     *scope = (dctx_scope_t){0, NULL, DCTX_OK};
     if (frame == NULL)
         return 0;

@@ -70,6 +70,17 @@ void dctx_snapshot_unref(dctx_snapshot_t **snapshot_p)
         dctx_snapshot_bury_(snapshot);
 }
 
+void dctx_snapshot_ref_many_(const dctx_snapshot_t *snapshot, size_t count)
+{
+    dctx_refcount_add(&((dctx_snapshot_t *)(uintptr_t)snapshot)->refs, count);
+}
+
+void dctx_snapshot_unref_many_(dctx_snapshot_t *snapshot, size_t count)
+{
+    if (dctx_refcount_drop(&snapshot->refs, count))
+        dctx_snapshot_bury_(snapshot);
+}
+
 /* ---- taking ---------------------------------------------------------------------------------- */
 
 static dctx_error_t make(dctx_thread_t *thread, uint32_t which, dctx_snapshot_t **ret_snapshot)
@@ -158,6 +169,13 @@ const dctx_snapshot_t *dctx_captured_(void)
 {
     const dctx_thread_t *thread = dctx_hot_.thread;
     return thread != NULL && !thread->state->pristine ? thread->state->kept.cached[DCTX_CAPTURE]
+                                                      : NULL;
+}
+
+dctx_snapshot_t *dctx_forked_(void)
+{
+    const dctx_thread_t *thread = dctx_hot_.thread;
+    return thread != NULL && !thread->state->pristine ? thread->state->kept.cached[DCTX_FORK]
                                                       : NULL;
 }
 

@@ -278,9 +278,11 @@ void dctx_thread_open_state_(dctx_thread_t *thread)
         }
     }
     state->extras = attached->extras;
-    state->kept.cached[DCTX_FORK] = attached;
+    /* With a name of its own the attachment has another chain than the snapshot. */
+    bool same = dctx_thread_named_(thread) == 0;
+    state->kept.cached[DCTX_FORK] = same ? attached : NULL;
     state->kept.cached[DCTX_CAPTURE] =
-        attached->table[DCTX_KIND_LOCAL]->count == 0 ? attached : NULL;
+        same && attached->table[DCTX_KIND_LOCAL]->count == 0 ? attached : NULL;
     state->kept.chain = NULL;
 }
 

@@ -59,11 +59,13 @@ static inline void dctx_kept_move_(dctx_kept_t *dst, dctx_kept_t *src)
 typedef struct dctx_state {
     dctx_registry_t *registry; /* while another state is above this one */
     dctx_table_t *table[DCTX_KINDS];
-    dctx_snapshot_t *attached; /* with a reference; NULL at the bottom */
+    dctx_snapshot_t *attached; /* with a reference, unless `lent`; NULL at the bottom */
     uint32_t names_start;      /* in names[]: those that follow the attached snapshot's chain */
     uint32_t undo_start;       /* in undo[] */
-    /* Attached, and only read since: what follows is not filled in. See dctx_thread_state_(). */
+    /* Attached, and only read since: what follows `lent` is not filled in. See
+     * dctx_thread_state_(). */
     bool pristine;
+    bool lent; /* whoever attached holds the snapshot until after the end */
     /* It was encoded for one message, without a snapshot: should it be sent again, it is worth one.
      * Cleared when values, chain or what passes through change. */
     bool sent;
@@ -190,7 +192,7 @@ dctx_error_t dctx_scope_check_name_(const dctx_registry_t *registry, const char 
 void dctx_thread_pop_(dctx_thread_t *thread);
 
 /* Goes back to the state before the present one, which holds nothing any more but the attached
- * snapshot: that is the caller's now. */
+ * snapshot: that is the caller's now; NULL if it was lent. */
 static inline dctx_snapshot_t *dctx_thread_leave_(dctx_thread_t *thread)
 {
     dctx_state_t *state = thread->state;
@@ -204,7 +206,7 @@ static inline dctx_snapshot_t *dctx_thread_leave_(dctx_thread_t *thread)
         dctx_hot_.registry = before->registry;
         dctx_thread_set_limit_(thread);
     }
-    return state->attached;
+    return state->lent ? NULL : state->attached;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */

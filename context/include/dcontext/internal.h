@@ -194,6 +194,18 @@ DCTX_EXPORT bool dctx_cancel_watch_(dctx_cancel_t *cancel, dctx_cancel_watch_t *
 /* The status of a scope that is cancelled, with the reason and the chain as the detail. */
 DCTX_EXPORT dctx_error_t dctx_cancel_explain_(const dctx_cancel_t *cancel);
 
+/* dctx_attach_scope() without a reference: the caller holds the snapshot until the attachment has
+ * ended, dctx_scope_unwind_(). A name of `size` 0 is none. */
+DCTX_EXPORT dctx_error_t dctx_attach_lent_(const dctx_snapshot_t *snapshot, const char *name,
+                                           size_t size, dctx_scope_t *ret_scope);
+
+/* So many references at once. */
+DCTX_EXPORT void dctx_snapshot_ref_many_(const dctx_snapshot_t *snapshot, size_t count);
+DCTX_EXPORT void dctx_snapshot_unref_many_(dctx_snapshot_t *snapshot, size_t count);
+
+/* What dctx_fork() would give, as dctx_captured_(). */
+DCTX_EXPORT dctx_snapshot_t *dctx_forked_(void);
+
 /*
  * Closes the scope or attachment behind the token and all that were opened after it and are still
  * open, and undoes what they set. Zeroes the token. Returns how many there were above it. Never

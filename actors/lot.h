@@ -1,0 +1,55 @@
+/*
+ * References on a snapshot by the lot. Messages of one context go by the hundred from one thread to
+ * another, and a count that both change for each of them would cost more than all the rest. So a
+ * thread takes references for several messages at once when it sends the same context again, and
+ * drops those of the messages that it has handled together, at the latest when its turn ends.
+ */
+#ifndef DCTX_LOT_H
+#define DCTX_LOT_H
+
+#include <dcontext/internal.h>
+
+enum { DCTX_LOT_GIVEN = 64 };
+
+/* One thread's, and one snapshot's: `count` references. Without any the pointer is no more than what was
+ * seen last. */
+typedef struct dctx_lot {
+    dctx_snapshot_t *snapshot;
+    size_t count;
+} dctx_lot_t;
+
+static inline void dctx_lot_settle(dctx_lot_t *lot)
+{
+    size_t count = lot->count;
+    lot->count = 0;
+    /* Last: it may run destructors. */
+    if (count > 0)
+        dctx_snapshot_unref_many_(lot->snapshot, count);
+}
+
+/* A reference for a message. */
+static inline void dctx_lot_give(dctx_lot_t *lot, dctx_snapshot_t *snapshot)
+{
+    if (lot->snapshot != snapshot) {
+        dctx_snapshot_ref_many_(snapshot, 1);
+        dctx_lot_settle(lot);
+        lot->snapshot = snapshot;
+        return;
+    }
+    if (lot->count == 0) {
+        dctx_snapshot_ref_many_(snapshot, DCTX_LOT_GIVEN);
+        lot->count = DCTX_LOT_GIVEN;
+    }
+    lot->count--;
+}
+
+/* Takes a message's reference over. */
+static inline void dctx_lot_spend(dctx_lot_t *lot, dctx_snapshot_t *snapshot)
+{
+    if (lot->snapshot != snapshot)
+        dctx_lot_settle(lot);
+    lot->snapshot = snapshot;
+    lot->count++;
+}
+
+#endif
