@@ -67,7 +67,7 @@ static void on_published(dctx_actor_t *self, void *socket, void *state)
     DCTX_RECEIVED(scope);
     (void)self;
     if (dctx_recv_attach(socket, "room", &message, &scope) == DCTX_OK)
-        must(dctx_send(door->publisher, &message));
+        must(dctx_send(door->publisher, &message)); /* PUB sockets never block */
 }
 
 /* The room has sent something: it goes on the guest's screen. */
@@ -77,8 +77,10 @@ static void on_heard(dctx_actor_t *self, void *socket, void *state)
     zmsg_t *message;
     DCTX_RECEIVED(scope);
     (void)self;
-    if (dctx_recv_attach(socket, "door", &message, &scope) == DCTX_OK)
-        must(dctx_tell_take(door->screen, DCTX_TYPE_ZMSG, &message));
+    if (dctx_recv_attach(socket, "door", &message, &scope) != DCTX_OK)
+        return;
+    if (dctx_tell_take(door->screen, DCTX_TYPE_ZMSG, &message) != DCTX_OK)
+        zmsg_destroy(&message); /* the evening is over */
 }
 
 /* All sockets are made, used and destroyed on the actor's own thread. */
@@ -214,12 +216,12 @@ static dctx_ref_t spawn_screen(dctx_system_t *system, screen_t *screen)
     return ref;
 }
 
-static void print_screen(dctx_ref_t screen, int64_t lines)
+/* What is on a screen, once it is so many lines. */
+static dctx_message_t *await_lines(dctx_ref_t screen, int64_t lines)
 {
     dctx_message_t *reply;
     must(dctx_ask_wait(screen, DCTX_TYPE_INT64, &lines, 10000, &reply));
-    fputs(dctx_message_get(reply, DCTX_TYPE_STRING), stdout);
-    dctx_message_destroy(&reply);
+    return reply;
 }
 
 /* ---- an evening ------------------------------------------------------------------------------ */
@@ -261,9 +263,14 @@ int main(void)
 
     say(refs[0], "a-1", "lobby", "is anybody here?");
     say(refs[0], "a-2", "kitchen", "tea is ready");
-    print_screen(screen_refs[1], 2);
+    dctx_message_t *shown = await_lines(screen_refs[1], 2);
+    dctx_message_destroy(&shown);
     say(refs[1], "b-1", "lobby", "coming");
-    print_screen(screen_refs[0], 2);
+    for (int i = 0; i < 2; i++) {
+        shown = await_lines(screen_refs[i], 2 + i);
+        fputs(dctx_message_get(shown, DCTX_TYPE_STRING), stdout);
+        dctx_message_destroy(&shown);
+    }
 
     for (int i = 2; i >= 0; i--)
         dctx_system_destroy(&systems[i]);
