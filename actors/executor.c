@@ -181,11 +181,13 @@ bool dctx_executor_work_(dctx_executor_t *self, dctx_busy_t *busy)
     const dctx_executor_t *before = dctx_executor_here;
     int64_t waited = busy->since - job->queued_at;
     dctx_executor_here = self;
-    job->run(job, DCTX_OK);
+    bool ran = job->run(job, DCTX_OK);
     dctx_executor_here = before;
     int64_t took = dctx_executor_now_(self) - busy->since;
     finish(self, busy);
-    self->counters.run++;
+    *(ran ? &self->counters.run : &self->counters.cancelled) += 1;
+    if (!ran)
+        return true;
     self->counters.wait_ns += waited > 0 ? (uint64_t)waited : 0;
     self->counters.run_ns += took > 0 ? (uint64_t)took : 0;
     return true;
@@ -198,7 +200,7 @@ void dctx_executor_drop_jobs_(dctx_executor_t *self)
         take_out(self, job);
         self->counters.dropped++;
         pthread_mutex_unlock(&self->lock);
-        job->run(job, DCTX_ERR_STOPPED);
+        (void)job->run(job, DCTX_ERR_STOPPED);
         pthread_mutex_lock(&self->lock);
     }
     pthread_mutex_unlock(&self->lock);
@@ -235,7 +237,7 @@ static void on_cancel(void *arg)
 {
     task_t *task = arg;
     if (dctx_executor_withdraw_(task->executor, &task->job))
-        task->job.run(&task->job, DCTX_ERR_CANCELLED);
+        (void)task->job.run(&task->job, DCTX_ERR_CANCELLED);
 }
 
 static dctx_error_t call_task(task_t *task)
@@ -259,20 +261,27 @@ static dctx_error_t call_task(task_t *task)
     return error;
 }
 
-static void run_task(dctx_job_t *job, dctx_error_t verdict)
+static bool run_task(dctx_job_t *job, dctx_error_t verdict)
 {
     task_t *task = task_of(job);
+    const dctx_cancel_t *scope = dctx_snapshot_cancel(task->context);
     /* It can be withdrawn no more; whoever is trying to has found that out when this returns. */
     if (task->promise != NULL)
         dctx_promise_forget_cancel_(task->promise);
     if (verdict == DCTX_OK && task->promise != NULL && dctx_promise_is_cancelled(task->promise))
         verdict = DCTX_ERR_CANCELLED;
     if (verdict == DCTX_OK)
+        verdict = dctx_cancel_status(scope);
+    bool runs = verdict == DCTX_OK;
+    if (runs)
         verdict = call_task(task);
     if (task->release != NULL)
         task->release(task->arg);
+    if (verdict == DCTX_ERR_CANCELLED && !runs && task->promise != NULL)
+        (void)dctx_promise_fail(&task->promise, verdict, dctx_cancel_reason(scope));
     dctx_promise_settle_(&task->promise, verdict);
     free_task(task);
+    return runs;
 }
 
 static dctx_error_t new_task(dctx_executor_t *executor, const dctx_work_t *work, task_t **ret_task)

@@ -106,11 +106,12 @@ static bool is_to_be_called(const dctx_edge_t *edge, const dctx_future_t *source
 
 static void run(dctx_edge_t *edge);
 
-static void run_job(dctx_job_t *job, dctx_error_t verdict)
+static bool run_job(dctx_job_t *job, dctx_error_t verdict)
 {
     dctx_edge_t *edge = (dctx_edge_t *)(void *)((unsigned char *)job - offsetof(dctx_edge_t, job));
     edge->verdict = verdict;
     run(edge);
+    return true;
 }
 
 /* Sends an edge, which we have, where it is to be run. `source` has ended, or the target has. */

@@ -154,6 +154,33 @@ Test(future_actor, a_future_may_outlive_its_system, .init = fixture_init, .timeo
     dctx_future_unref(&future);
 }
 
+Test(future_actor, waiting_drives_a_test_world, .init = fixture_init, .timeout = 60)
+{
+    server_t server = {.asked = GATE_INIT};
+    dctx_test_world_t *world = NULL;
+    dctx_future_t *future = NULL, *mapped = NULL;
+    uint64_t one = 1, zero = 0;
+    static char nobody[] = "nobody";
+    cr_assert_eq(dctx_test_world_new(7, &world), DCTX_OK);
+    dctx_system_t *system = start(&(dctx_system_options_t){.world = world});
+    dctx_ref_t to = spawn(system, "server", serve, &server);
+    future = ask(to, DCTX_TYPE_UINT64, &one, DCTX_TYPE_UINT64);
+    cr_assert_eq(dctx_future_map(future, NULL, add_one, nobody, &mapped), DCTX_OK);
+    cr_assert_eq(*(const uint64_t *)wait_for(mapped).value, 3);
+    dctx_future_unref(&future);
+    dctx_future_unref(&mapped);
+    /* By the world's time: an hour is over at once. */
+    cr_assert_eq(dctx_ask_future(to, DCTX_TYPE_UINT64, &zero, NULL, 2 * 3600000, &future), DCTX_OK);
+    cr_assert_eq(dctx_future_wait(future, 3600000, NULL), DCTX_ERR_TIMEOUT);
+    dctx_result_t result;
+    cr_assert_eq(dctx_future_wait(future, -1, &result), DCTX_OK);
+    cr_assert_eq(result.error, DCTX_ERR_TIMEOUT);
+    dctx_reply_to_destroy(&server.kept);
+    dctx_future_unref(&future);
+    finish(&system);
+    dctx_test_world_destroy(&world);
+}
+
 /* ---- going on as an actor -------------------------------------------------------------------- */
 
 typedef struct going_on {

@@ -135,7 +135,10 @@ static void on_late(uint64_t missed, void *arg)
 {
     dctx_future_t *target = arg;
     (void)missed;
-    dctx_future_conclude_(target, &(dctx_ending_t){.error = target->late, .from_outside = true});
+    const char *text = target->late == DCTX_ERR_DEADLINE ? "the deadline has passed"
+                                                         : "it took longer than it was given";
+    dctx_future_conclude_(
+        target, &(dctx_ending_t){.error = target->late, .text = text, .from_outside = true});
 }
 
 /* The timer is no more. Had it not fired, nobody would end the future in time: so it ends now. */

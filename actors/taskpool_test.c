@@ -253,6 +253,36 @@ Test(taskpool, a_task_that_has_not_begun_can_be_cancelled, .init = fixture_init,
     dctx_future_unref(&second);
 }
 
+Test(taskpool, a_task_of_a_cancelled_request_does_not_run, .init = fixture_init, .timeout = 60)
+{
+    block_t blocked = BLOCK_INIT;
+    seen_t seen = {0};
+    dctx_cancel_t *cancel = NULL;
+    dctx_future_t *future = NULL;
+    dctx_result_t result;
+    dctx_executor_t *pool = new_pool(&(dctx_taskpool_options_t){.threads = 1});
+    submit(pool, block, &blocked);
+    cr_assert(gate_wait(&blocked.entered, 1));
+    DCTX_WITH_SCOPE("request") {
+        cr_assert_eq(dctx_cancel_new(&cancel), DCTX_OK);
+        cr_assert_eq(dctx_cancel_enter(cancel), DCTX_OK);
+        dctx_work_t work = {.run = look, .arg = &seen, .release = release};
+        cr_assert_eq(dctx_executor_submit(pool, &work, &future), DCTX_OK);
+    }
+    cr_assert(dctx_cancel(cancel, "called off"));
+    gate_pass(&blocked.leave);
+    cr_assert_eq(dctx_future_wait(future, WAIT_MS, &result), DCTX_OK);
+    cr_assert_eq(result.error, DCTX_ERR_CANCELLED);
+    cr_assert_str_eq(result.reason, "called off");
+    dctx_executor_counters_t c = end(&pool);
+    cr_assert_eq(c.run, 1);
+    cr_assert_eq(c.cancelled, 1);
+    cr_assert_eq(seen.runs, 0);
+    cr_assert_eq(seen.released, 1);
+    dctx_future_unref(&future);
+    dctx_cancel_unref(&cancel);
+}
+
 Test(taskpool, a_full_queue_rejects, .init = fixture_init, .timeout = 60)
 {
     block_t blocked = BLOCK_INIT;

@@ -121,7 +121,8 @@ typedef struct dctx_work {
 
 /*
  * Run a task. The future, if asked for, is complete when the task has run (for `call`: when the
- * promise was used); cancelling it takes a task that has not begun out of the queue.
+ * promise was used); cancelling it takes a task that has not begun out of the queue. A task whose
+ * context is in a cancel scope (cancel.h) that is cancelled before it begins does not run.
  *
  * Ownership: *work is copied; `arg` is the task's until `release` was called, which happens in
  *   whatever context the thread has; on an error it stays the caller's. *ret_future, a reference,
@@ -208,7 +209,7 @@ DCTX_EXPORT void dctx_executor_destroy(dctx_executor_t **executor_p);
 typedef struct dctx_executor_counters {
     uint64_t submitted;
     uint64_t run;
-    uint64_t cancelled; /* taken out of the queue by cancelling their futures */
+    uint64_t cancelled; /* not run, as they or their requests were cancelled */
     uint64_t dropped;   /* still in the queue when the executor stopped */
     uint64_t refused;   /* submits that returned an error: not submitted */
     uint64_t wait_ns;   /* of the run: how long they waited in the queue, all together */
