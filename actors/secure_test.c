@@ -173,7 +173,7 @@ Test(secure, who_is_not_known_gets_nothing, .init = set_up, .fini = tear_down)
     char path[128];
     snprintf(path, sizeof path, "%s/mallory", directory);
     cr_assert_eq(unlink(path), 0);
-    cr_assert(gate_wait(&down, 1));
+    cr_assert(gate_wait(&down, 2), "on both sides");
     cr_assert_eq(dctx_system_wait_node(unknown, "house", 0), DCTX_ERR_TIMEOUT);
     finish(&unknown);
     finish(&plain);

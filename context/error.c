@@ -69,9 +69,18 @@ const char *dctx_error_detail(void)
     return detail;
 }
 
+static _Thread_local bool quiet;
+
+bool dctx_fail_quietly_(bool yes)
+{
+    bool before = quiet;
+    quiet = yes;
+    return before;
+}
+
 dctx_error_t dctx_fail_(dctx_error_t error, const char *format, ...)
 {
-    if (format == NULL) {
+    if (format == NULL || quiet) {
         detail[0] = '\0';
         return error;
     }

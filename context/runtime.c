@@ -1,3 +1,4 @@
+#include <dcontext/internal.h>
 #include <dcontext/runtime.h>
 
 #include <errno.h>
@@ -58,6 +59,11 @@ static log_sink_t read_sink(void)
         if (__atomic_load_n(&sink_sequence, __ATOMIC_RELAXED) == before)
             return sink;
     }
+}
+
+bool dctx_log_is_read_(void)
+{
+    return read_sink().call != NULL;
 }
 
 void dctx_log(dctx_log_level_t level, const char *format, ...)

@@ -74,7 +74,11 @@ static dctx_error_t decode(const dctx_claimed_t *claimed, const uint8_t *data, s
                          size, rules->enter.stamp_bytes);
         return refuse(claimed, DCTX_POLICY_OVERSIZED, DCTX_ERR_LIMIT);
     }
+    /* Where the message goes on without its context, only a log tells why. */
+    bool quiet = claimed->policy->on_error == DCTX_ON_ERROR_CONTINUE && !dctx_log_is_read_();
+    quiet = dctx_fail_quietly_(quiet);
     dctx_error_t error = dctx_snapshot_decode(claimed->registry, data, size, &decoded);
+    (void)dctx_fail_quietly_(quiet);
     if (error != DCTX_OK)
         return refuse(claimed, DCTX_POLICY_REFUSED, error);
     if (rules->enter.chain_names != SIZE_MAX &&

@@ -34,6 +34,13 @@ DCTX_EXPORT char *dctx_strndup_(const char *data, size_t size); /* size bytes an
 DCTX_EXPORT dctx_error_t dctx_fail_(dctx_error_t error, const char *format, ...)
     __attribute__((cold, format(printf, 2, 3)));
 
+/* Errors of this thread have no detail from now on, or have one again; returns how it was. For what nobody would
+ * read: to put a flood's errors into words costs more than to find them. */
+DCTX_EXPORT bool dctx_fail_quietly_(bool yes);
+
+/* Whether anybody reads what is logged. */
+DCTX_EXPORT bool dctx_log_is_read_(void);
+
 /*
  * Values of any type in memory of the caller, built-in strings and bytes included. These two vary
  * in size: a stored string is its characters and a NUL, stored bytes are a dctx_bytes_t followed by
