@@ -14,5 +14,6 @@
 #include <dcontext/system.h>
 #include <dcontext/testing.h>
 #include <dcontext/timer.h>
+#include <dcontext/typed.h>
 
 #endif
