@@ -6,7 +6,6 @@
 #define DCTX_MESSAGE_H
 
 #include <stdbool.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

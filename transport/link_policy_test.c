@@ -160,7 +160,7 @@ Test(link_policy, the_class_says_what_leaves_and_enters, .init = init)
     set_all();
     for (int peer = DCTX_CLASS_AUTO; peer < DCTX_CLASSES; peer++)
         for (int way = 0; way < 2; way++) {
-            pair_t pair = {NULL};
+            pair_t pair = {0};
             dctx_policy_t *policy = make(&(dctx_policy_options_t){.peer = (dctx_class_t)peer});
             open_pair(&pair, way == 0 ? policy : NULL, way == 0 ? NULL : policy, false,
                       "tcp://127.0.0.1:*");
@@ -203,7 +203,7 @@ Test(link_policy, without_a_policy_another_host_is_a_stranger, .init = init)
     char endpoint[64];
     if (!find_address(endpoint, sizeof(endpoint)))
         return;
-    pair_t pair = {NULL};
+    pair_t pair = {0};
     DCTX_SCOPE("gateway");
     set_all();
     open_pair(&pair, NULL, NULL, false, endpoint);
@@ -214,7 +214,7 @@ Test(link_policy, without_a_policy_another_host_is_a_stranger, .init = init)
 Test(link_policy, lists_caps_and_claims, .init = init)
 {
     static const char *const allowed[] = {"tenant", "dctx.*", NULL};
-    pair_t pair = {NULL};
+    pair_t pair = {0};
     dctx_policy_options_t options = {.peer = DCTX_CLASS_HOST};
     options.rules[DCTX_CLASS_HOST].leave.allow = allowed;
     options.rules[DCTX_CLASS_HOST].leave.chain_names = 2;
@@ -244,7 +244,7 @@ Test(link_policy, a_context_in_error_can_be_rejected, .init = init)
     dctx_policy_options_t options = {.on_error = DCTX_ON_ERROR_REJECT};
     options.rules[DCTX_CLASS_HOST].stamp = DCTX_STAMP_REQUIRED;
     for (int rejects = 0; rejects < 2; rejects++) {
-        pair_t pair = {NULL};
+        pair_t pair = {0};
         dctx_policy_t *policy = make(&options);
         open_pair(&pair, NULL, policy, rejects != 0, "tcp://127.0.0.1:*");
         /* Without context; then with, which goes through. */
@@ -278,7 +278,7 @@ static char long_text[5000];
 
 Test(link_policy, what_the_peer_does_not_take_is_refused_here, .init = fixture_init)
 {
-    node_t small = {NULL}, large = {NULL};
+    node_t small = {0}, large = {0};
     const dctx_link_options_t limits = {.message_limit = 1000};
     memset(long_text, 'x', sizeof(long_text) - 1);
     node_open(&small, "small", "tcp://127.0.0.1:*", &limits);
@@ -319,7 +319,7 @@ static void dial_as_same(fake_t *fake, const char *endpoint)
 /* A routing id does not make a peer: that is over when its connection is. */
 Test(link_policy, a_routing_id_is_not_inherited, .init = fixture_init)
 {
-    node_t node = {NULL};
+    node_t node = {0};
     fake_t first, second;
     dctx_record_t record;
     char endpoint[128];

@@ -92,7 +92,7 @@ static bool both_got_one(node_t *const *nodes, const void *arg)
 /* Comes up, and each side's message says who the other is. */
 static void check_gets_in(node_t *server, const char *name, zcert_t *cert)
 {
-    node_t client = {NULL};
+    node_t client = {0};
     size_t before = server->told_count;
     dial_house(&client, name, cert, server, zcert_public_txt(house));
     const char *names[] = {name, "house"};
@@ -120,7 +120,7 @@ static void check_gets_in(node_t *server, const char *name, zcert_t *cert)
 
 Test(link_secure, each_side_knows_the_others_key, .init = init, .fini = fini)
 {
-    node_t server = {NULL};
+    node_t server = {0};
     open_house(&server);
     check_gets_in(&server, "alice", alice);
     node_close(&server);
@@ -128,7 +128,7 @@ Test(link_secure, each_side_knows_the_others_key, .init = init, .fini = fini)
 
 Test(link_secure, nobody_else_gets_in, .init = init, .fini = fini)
 {
-    node_t server = {NULL}, unknown = {NULL}, plain = {NULL}, thief = {NULL}, misled = {NULL};
+    node_t server = {0}, unknown = {0}, plain = {0}, thief = {0}, misled = {0};
     open_house(&server);
     /* With a key that is in no directory. */
     dial_house(&unknown, "mallory", mallory, &server, zcert_public_txt(house));
@@ -159,7 +159,7 @@ Test(link_secure, nobody_else_gets_in, .init = init, .fini = fini)
 
 Test(link_secure, a_link_under_curve_does_not_talk_to_one_that_is_not, .init = init, .fini = fini)
 {
-    node_t server = {NULL}, client = {NULL};
+    node_t server = {0}, client = {0};
     node_open(&server, "house", "tcp://127.0.0.1:*", NULL);
     dial_house(&client, "alice", alice, &server, zcert_public_txt(house));
     node_t *both[] = {&client, &server, NULL};
@@ -196,7 +196,7 @@ static uint8_t answer_kind(void *socket, node_t *server, char *why, size_t size)
 
 Test(link_secure, a_key_goes_with_a_name, .init = init, .fini = fini)
 {
-    node_t server = {NULL};
+    node_t server = {0};
     char why[256];
     zcert_set_meta(mallory, "node", "pier");
     admit(mallory, "mallory");
@@ -231,7 +231,7 @@ Test(link_secure, a_key_goes_with_a_name, .init = init, .fini = fini)
 /* The connection that is there ends, and no other begins; until the certificate is back. */
 Test(link_secure, certificates_go_and_come_back, .init = init, .fini = fini, .timeout = 60)
 {
-    node_t server = {NULL}, client = {NULL};
+    node_t server = {0}, client = {0};
     const char *names[] = {"alice", "house"};
     open_house(&server);
     dial_house(&client, "alice", alice, &server, zcert_public_txt(house));
@@ -253,7 +253,7 @@ Test(link_secure, certificates_go_and_come_back, .init = init, .fini = fini, .ti
 
 Test(link_secure, inproc_is_the_host, .init = init, .fini = fini)
 {
-    node_t server = {NULL}, client = {NULL};
+    node_t server = {0}, client = {0};
     const char *names[] = {"alice", "house"};
     const dctx_link_options_t options = {.certificate = house, .curve = curve};
     const dctx_link_options_t theirs = {.certificate = alice};

@@ -296,8 +296,7 @@ Test(threads, two_at_once_make_one, .init = init, .timeout = 60)
     dctx_registry_destroy(&registry);
     cr_assert_eq(undone, 3, "what was set, and what was decoded twice");
     /* One is this thread's, for what it learns of the stamps that it decodes. */
-    cr_assert_leq(watch_live_blocks(), blocks + 1, "%zu blocks left",
-                  watch_live_blocks() - blocks);
+    cr_assert_leq(watch_live_blocks(), blocks + 1, "%zu blocks left", watch_live_blocks() - blocks);
     done();
 }
 
