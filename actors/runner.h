@@ -33,6 +33,10 @@ typedef struct dctx_runner {
     dctx_pool_cache_t cells;
     dctx_lot_t given, spent; /* in a turn only; see lot.h */
     bool in_turn;
+    /* The context in which the message before this one was handled, and which this one has too, so that
+     * it was left open; NULL: none. The token is its scope. */
+    const dctx_snapshot_t *warm;
+    dctx_scope_t warm_scope;
     bool nested; /* in a test world: it was entered from within a context, which stays below */
 
     /* What the thread is busy with: written by the thread, read by the one that stops the system under

@@ -58,6 +58,33 @@ static void leave(dctx_runner_t *runner, dctx_actor_t *actor, dctx_scope_t *scop
     assert(dctx_is_empty() || runner->nested);
 }
 
+/* Closes what was left open for the next message: before any code but that message's handler runs. */
+static inline void cool(dctx_runner_t *runner)
+{
+    if (runner->warm == NULL)
+        return;
+    runner->warm = NULL;
+    (void)dctx_scope_unwind_(&runner->warm_scope);
+    assert(dctx_is_empty() || runner->nested);
+}
+
+/* True if the next message has the same context, and no other code runs in between: then the handler's
+ * context is left open for it. Messages of one sender mostly come so, and attaching is a good part of
+ * what one costs. */
+static bool stays_warm(const dctx_runner_t *runner, const dctx_actor_t *actor,
+                       const dctx_message_t *message, const dctx_scope_t *scope)
+{
+    const unsigned plain = DCTX_MESSAGE_HANDLED | DCTX_MESSAGE_BLOCK;
+    if (!runner->in_turn || runner->at_urgent || actor->unstashed || actor->stopping ||
+        message->snapshot == NULL || (message->node.flags & ~plain) != 0 ||
+        (message->type != NULL && message->type->destroy != NULL))
+        return false;
+    dctx_node_t *next = atomic_load_explicit(&message->node.next, memory_order_acquire);
+    return next != NULL && next->kind == DCTX_NODE_MESSAGE && next->flags == 0 &&
+           next->generation == message->node.generation &&
+           dctx_message_of(next)->snapshot == message->snapshot && dctx_scope_is_fresh_(scope);
+}
+
 /* For callbacks that have to run whether or not there is memory for their context. */
 static void enter_anyhow(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
                          dctx_scope_t *scope)
@@ -109,6 +136,7 @@ static void close_life(dctx_system_t *system, dctx_actor_t *actor, dctx_error_t 
 static bool end_actor(dctx_runner_t *runner, dctx_actor_t *actor, dctx_error_t reason, bool started)
 {
     dctx_system_t *system = runner->system;
+    cool(runner);
     dctx_runner_begin(runner, actor, NULL, NULL, "actor:");
     if (started && actor->on_stop != NULL) {
         dctx_scope_t scope;
@@ -278,7 +306,14 @@ static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *m
         atomic_store_explicit(&runner->remote_type, message->parcel->type, memory_order_relaxed);
     dctx_runner_begin(runner, actor, message, message->snapshot,
                       name == buffer ? "remote:" : "actor:");
-    dctx_error_t error = enter(runner, message->snapshot, name, &scope);
+    dctx_error_t error = DCTX_OK;
+    if (runner->warm != NULL && runner->warm == message->snapshot && message->node.flags == 0) {
+        scope = runner->warm_scope;
+        runner->warm = NULL;
+    } else {
+        cool(runner);
+        error = enter(runner, message->snapshot, name, &scope);
+    }
     if (__builtin_expect(error != DCTX_OK, 0)) {
         dctx_message_die_(runner->system, actor->scope + DCTX_NAME_AT, message, error);
     } else {
@@ -295,7 +330,12 @@ static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *m
             call_through_pipeline(runner, actor, message, &error);
         if (ask)
             dctx_work_end_(runner);
-        leave(runner, actor, &scope);
+        if (runner->system->pipeline.count == 0 && stays_warm(runner, actor, message, &scope)) {
+            runner->warm = message->snapshot;
+            runner->warm_scope = scope;
+        } else {
+            leave(runner, actor, &scope);
+        }
     }
     message->node.outcome = (uint8_t)error;
     clear(runner, message);
@@ -342,6 +382,7 @@ static bool bury(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *mes
                  dctx_error_t reason)
 {
     const char *target = dctx_target_name_(actor, &message->node);
+    cool(runner);
     dctx_runner_begin(runner, &runner->system->self, message, message->snapshot, NULL);
     dctx_message_die_(runner->system, target, message, reason);
     message->node.outcome = (uint8_t)reason;
@@ -539,6 +580,7 @@ static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *n
 static bool take_urgent(dctx_runner_t *runner, dctx_actor_t *actor)
 {
     bool stop = false;
+    cool(runner);
     runner->at_urgent = true;
     runner->urgent_rest = dctx_urgent_take_(actor, &stop);
     if (stop && !stop_now(runner, actor))
@@ -634,6 +676,7 @@ static dctx_turn_t replay(dctx_runner_t *runner, dctx_actor_t *actor, unsigned *
 
 static void settle(dctx_runner_t *runner)
 {
+    cool(runner);
     runner->in_turn = false;
     dctx_lot_settle(&runner->spent);
     dctx_lot_settle(&runner->given);

@@ -206,6 +206,10 @@ DCTX_EXPORT dctx_error_t dctx_cancel_explain_(const dctx_cancel_t *cancel);
 DCTX_EXPORT dctx_error_t dctx_attach_lent_(const dctx_snapshot_t *snapshot, const char *name,
                                            size_t size, dctx_scope_t *ret_scope);
 
+/* True if the attachment is the innermost and nothing was done in it but reading, so that ending it
+ * and attaching the same again would come to the same. */
+DCTX_EXPORT bool dctx_scope_is_fresh_(const dctx_scope_t *scope);
+
 /* So many references at once. */
 DCTX_EXPORT void dctx_snapshot_ref_many_(const dctx_snapshot_t *snapshot, size_t count);
 DCTX_EXPORT void dctx_snapshot_unref_many_(dctx_snapshot_t *snapshot, size_t count);
