@@ -181,3 +181,75 @@ Test(context, a_system_wants_a_frozen_registry, .timeout = 30)
     cr_assert_eq(dctx_system_new(NULL, &system), DCTX_ERR_NOT_FROZEN);
     dctx_registry_destroy(&registry);
 }
+
+/* ---- a burst: messages of one context, handled one after another ---- */
+
+enum { BURST = 600 };
+
+typedef struct burst {
+    dctx_ref_t sink;
+    gate_t done;
+    uint64_t count, wrong;
+} burst_t;
+
+/* Each finds the context as it was sent, whatever the one before did in it. */
+static dctx_error_t disturb(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    burst_t *burst = state;
+    dctx_scope_t scope;
+    (void)self;
+    uint64_t n = *(const uint64_t *)dctx_message_get(message, DCTX_TYPE_UINT64);
+    bool second = n >= BURST / 2; /* of two contexts in turn */
+    if (strcmp(tenant_get_or(""), second ? "two" : "one") != 0 || request_get_or(7) != 7 ||
+        strcmp(chain(), second ? "again > actor:more > actor:sink" : "actor:burst > actor:sink"))
+        burst->wrong++;
+    if (n % 3 == 0)
+        (void)!request_set(n);
+    if (n % 5 == 0)
+        (void)!dctx_scope_push("left open", &scope);
+    if (n % 7 == 0)
+        (void)!tenant_set("other");
+    if (++burst->count == BURST)
+        gate_pass(&burst->done);
+    return DCTX_OK;
+}
+
+static dctx_error_t send_burst(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    burst_t *burst = state;
+    (void)self;
+    (void)message;
+    cr_assert_eq(tenant_set("one"), DCTX_OK);
+    for (uint64_t i = 0; i < BURST / 2; i++)
+        tell_uint(burst->sink, i);
+    return DCTX_OK;
+}
+
+static dctx_error_t send_more(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    burst_t *burst = state;
+    (void)self;
+    (void)message;
+    cr_assert_eq(tenant_set("two"), DCTX_OK);
+    for (uint64_t i = BURST / 2; i < BURST; i++)
+        tell_uint(burst->sink, i);
+    return DCTX_OK;
+}
+
+Test(context, a_burst_of_one_context_is_handled_each_as_if_alone, .init = fixture_init,
+     .timeout = 30)
+{
+    burst_t burst = {.done = GATE_INIT};
+    dctx_system_t *system = start(&(dctx_system_options_t){.workers = 1});
+    burst.sink = spawn(system, "sink", disturb, &burst);
+    dctx_ref_t first = spawn(system, "burst", send_burst, &burst);
+    tell_uint(first, 0);
+    dctx_ref_t second = spawn(system, "more", send_more, &burst);
+    DCTX_WITH_SCOPE("again") {
+        tell_uint(second, 0);
+    }
+    cr_assert(gate_wait(&burst.done, 1));
+    cr_assert_eq(burst.count, BURST);
+    cr_assert_eq(burst.wrong, 0);
+    finish(&system);
+}

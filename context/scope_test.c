@@ -493,3 +493,81 @@ Test(scope, unwinding_closes_what_was_left_open, .init = set_up)
     dctx_context_counters_read(&after);
     cr_assert_eq(before.scope_misuse, after.scope_misuse);
 }
+
+/* An attachment with a name, of a snapshot that stays the caller's: only read, and then written to. */
+Test(scope, a_lent_snapshot_is_held_by_who_lent_it, .init = set_up)
+{
+    dctx_snapshot_t *snapshot = NULL, *inside = NULL;
+    OK(dctx_set(user, "u"));
+    OK(dctx_fork(&snapshot));
+    OK(dctx_clear());
+    for (int round = 0; round < 3; round++) {
+        dctx_scope_t scope;
+        char text[64];
+        OK(dctx_attach_lent_(snapshot, "lent", 4, &scope));
+        cr_assert_str_eq(text_of(user), "u");
+        cr_assert(dctx_scope_is_fresh_(&scope));
+        dctx_chain_format(text, sizeof(text));
+        cr_assert_str_eq(text, "lent");
+        if (round > 0) {
+            OK(dctx_fork(&inside));
+            cr_assert_neq(inside, snapshot, "its chain is another");
+            cr_assert_eq(dctx_snapshot_chain_length(inside), 1);
+            cr_assert_not(dctx_scope_is_fresh_(&scope));
+        }
+        if (round > 1)
+            OK(dctx_set(user, "v"));
+        cr_assert_eq(dctx_scope_unwind_(&scope), 0);
+        cr_assert_null(dctx_get(user));
+        if (inside != NULL) {
+            cr_assert_str_eq(dctx_snapshot_get(inside, user), "u");
+            dctx_snapshot_unref(&inside);
+        }
+        cr_assert_str_eq(dctx_snapshot_get(snapshot, user), "u");
+    }
+    cr_assert(dctx_refcount_is_unique(&snapshot->refs));
+    dctx_snapshot_unref(&snapshot);
+}
+
+/* A context that was written for one message is worth a snapshot when it is sent again, until it changes. */
+static void *take_room(size_t size, void *arg)
+{
+    static uint8_t room[2048];
+    dctx_bytes_t *bytes = arg;
+    cr_assert_leq(size, sizeof(room));
+    *bytes = (dctx_bytes_t){room, size};
+    return room;
+}
+
+Test(scope, a_context_is_encoded_once_without_a_snapshot, .init = set_up)
+{
+    const dctx_passing_t all = {
+        .reaches = ~0u, .unknown = true, .stamp_bytes = SIZE_MAX, .chain_names = SIZE_MAX};
+    const dctx_passing_t few = {
+        .reaches = 1u << DCTX_REACH_ANY, .stamp_bytes = SIZE_MAX, .chain_names = SIZE_MAX};
+    dctx_bytes_t bytes = {NULL, 0}, expected;
+    dctx_snapshot_t *snapshot = NULL;
+    cr_assert_not(dctx_travels_());
+    cr_assert_eq(dctx_context_encode_(&all, take_room, &bytes), DCTX_ONCE_NOT, "nothing there");
+    OK(dctx_set(secret, "s"));
+    cr_assert_not(dctx_travels_());
+    dctx_scope_t outer = push("root");
+    for (int i = 0; i < 4; i++) {
+        dctx_scope_t scope = push(i % 2 == 0 ? "name" : NULL);
+        OK(dctx_set(user, i < 2 ? "u" : "another"));
+        cr_assert(dctx_travels_());
+        cr_assert_null(dctx_captured_());
+        cr_assert_eq(dctx_context_encode_(&few, take_room, &bytes), DCTX_ONCE_NOT, "its reach");
+        cr_assert_eq(dctx_context_encode_(&all, take_room, &bytes), DCTX_ONCE_DONE);
+        cr_assert_eq(dctx_context_encode_(&all, take_room, &bytes), DCTX_ONCE_AGAIN);
+        OK(dctx_capture(&snapshot));
+        cr_assert_eq(dctx_captured_(), snapshot);
+        OK(dctx_snapshot_encode(snapshot, &expected));
+        cr_assert_eq(bytes.size, expected.size);
+        cr_assert_arr_eq(bytes.data, expected.data, bytes.size);
+        dctx_snapshot_unref(&snapshot);
+        OK(dctx_scope_pop(&scope));
+        cr_assert_eq(dctx_context_encode_(&all, take_room, &bytes), DCTX_ONCE_DONE, "as it was");
+    }
+    OK(dctx_scope_pop(&outer));
+}
