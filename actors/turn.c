@@ -68,21 +68,33 @@ static inline void cool(dctx_runner_t *runner)
     assert(dctx_is_empty() || runner->nested);
 }
 
-/* True if the next message has the same context, and no other code runs in between: then the handler's
- * context is left open for it. Messages of one sender mostly come so, and attaching is a good part of
- * what one costs. */
-static bool stays_warm(const dctx_runner_t *runner, const dctx_actor_t *actor,
-                       const dctx_message_t *message, const dctx_scope_t *scope)
+/* True if the next message has the same context as this one, which is about to be handled. Only now may that
+ * be looked at: once user code runs, the thread can be given up, and the mailbox be another's. */
+static bool is_one_of_many(const dctx_runner_t *runner, const dctx_actor_t *actor,
+                           const dctx_message_t *message)
 {
-    const unsigned plain = DCTX_MESSAGE_HANDLED | DCTX_MESSAGE_BLOCK;
-    if (!runner->in_turn || runner->at_urgent || actor->unstashed || actor->stopping ||
-        message->snapshot == NULL || (message->node.flags & ~plain) != 0 ||
+    if (!runner->in_turn || runner->at_urgent || actor->unstashed || message->snapshot == NULL ||
+        message->node.flags != 0 ||
+        atomic_load_explicit(&runner->system->intercepted, memory_order_relaxed) ||
         (message->type != NULL && message->type->destroy != NULL))
         return false;
-    dctx_node_t *next = atomic_load_explicit(&message->node.next, memory_order_acquire);
+    const dctx_node_t *next = atomic_load_explicit(&message->node.next, memory_order_acquire);
     return next != NULL && next->kind == DCTX_NODE_MESSAGE && next->flags == 0 &&
            next->generation == message->node.generation &&
-           dctx_message_of(next)->snapshot == message->snapshot && dctx_scope_is_fresh_(scope);
+           dctx_message_of((dctx_node_t *)(uintptr_t)next)->snapshot == message->snapshot;
+}
+
+/* After a message, one of many, was handled: its context is left open for the next one, if nothing is to
+ * come in between. Messages of one sender mostly come so, and attaching is a good part of what one costs. */
+static void keep_warm(dctx_runner_t *runner, const dctx_actor_t *actor,
+                      const dctx_message_t *message, dctx_scope_t *scope)
+{
+    if (actor->unstashed || actor->stopping) {
+        (void)dctx_scope_unwind_(scope);
+        return;
+    }
+    runner->warm = message->snapshot;
+    runner->warm_scope = *scope;
 }
 
 /* For callbacks that have to run whether or not there is memory for their context. */
@@ -304,6 +316,7 @@ static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *m
     dctx_scope_t scope;
     if (message->node.flags & DCTX_MESSAGE_REMOTE)
         atomic_store_explicit(&runner->remote_type, message->parcel->type, memory_order_relaxed);
+    bool many = is_one_of_many(runner, actor, message);
     dctx_runner_begin(runner, actor, message, message->snapshot,
                       name == buffer ? "remote:" : "actor:");
     dctx_error_t error = DCTX_OK;
@@ -315,6 +328,7 @@ static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *m
         error = enter(runner, message->snapshot, name, &scope);
     }
     if (__builtin_expect(error != DCTX_OK, 0)) {
+        many = false;
         dctx_message_die_(runner->system, actor->scope + DCTX_NAME_AT, message, error);
     } else {
         error = DCTX_ERR_NO_REPLY;
@@ -330,17 +344,17 @@ static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *m
             call_through_pipeline(runner, actor, message, &error);
         if (ask)
             dctx_work_end_(runner);
-        if (runner->system->pipeline.count == 0 && stays_warm(runner, actor, message, &scope)) {
-            runner->warm = message->snapshot;
-            runner->warm_scope = scope;
-        } else {
+        const unsigned plain = DCTX_MESSAGE_HANDLED | DCTX_MESSAGE_BLOCK;
+        many = many && (message->node.flags & ~plain) == 0 && dctx_scope_is_fresh_(&scope);
+        if (!many)
             leave(runner, actor, &scope);
-        }
     }
     message->node.outcome = (uint8_t)error;
     clear(runner, message);
     if (!dctx_runner_end(runner))
         return false;
+    if (many)
+        keep_warm(runner, actor, message, &scope);
     unsigned kept = message->node.flags & (DCTX_MESSAGE_KEPT | DCTX_MESSAGE_DELAYED);
     if (__builtin_expect(kept == DCTX_MESSAGE_KEPT, 0))
         dctx_stash_settle_(actor);
