@@ -136,7 +136,7 @@ LAW(when_a_node_goes_each_ask_of_it_ends_once, .name = "here")
     uint64_t goes = 1 + draw(ground, LETTERS - 1);
     for (uint64_t i = 0; i < LETTERS; i++) {
         if (i == goes) {
-            for (int owed = 0; owed < far.owes && ground->world != NULL; owed += 2)
+            for (int owed = 0; ground->world != NULL && owed < far.owes; owed += 2)
                 dctx_reply_to_destroy(&far.owed[owed]);
             /* While it still answers, or not. */
             if (draw(ground, 2) == 0)
