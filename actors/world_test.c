@@ -451,6 +451,69 @@ Test(world, two_systems_share_its_time, .init = fixture_init, .timeout = 30)
     end(&world, &one);
 }
 
+/* ---- probes ------------------------------------------------------------------------------------ */
+
+static dctx_error_t ask_probe(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    const dctx_ref_t *probe = state;
+    (void)message;
+    cr_assert_eq(dctx_tell(*probe, DCTX_TYPE_STRING, "a tell"), DCTX_OK);
+    return dctx_delegate(self, message, *probe, DCTX_TYPE_STRING, "an ask", 1000);
+}
+
+Test(world, a_probe_keeps_what_it_is_sent, .init = fixture_init, .timeout = 30)
+{
+    dctx_test_world_t *world = new_world(11);
+    dctx_system_t *system = start_in(world);
+    dctx_test_probe_t *probe = NULL, *idle = NULL;
+    dctx_test_letter_t letter;
+    cr_assert_eq(dctx_test_probe_new(system, "probe", &probe), DCTX_OK);
+    cr_assert_eq(dctx_test_probe_new(system, "probe", &idle), DCTX_ERR_CONFLICT);
+    cr_assert_eq(dctx_test_probe_new(system, NULL, &idle), DCTX_OK);
+    dctx_ref_t to = dctx_test_probe_ref(probe), asker = spawn(system, "asker", ask_probe, &to);
+    dctx_error_t status = DCTX_ERR_INVALID;
+    DCTX_WITH_SCOPE("edge") {
+        cr_assert_eq(tenant_set("acme"), DCTX_OK);
+        cr_assert_eq(dctx_ask_call(asker, NULL, NULL, 0, note_status, &status), DCTX_OK);
+    }
+    cr_assert_eq(dctx_test_probe_await(probe, SECOND, &letter), DCTX_OK);
+    cr_assert_str_eq(dctx_message_get(letter.message, DCTX_TYPE_STRING), "a tell");
+    cr_assert(dctx_ref_equal(letter.sender, asker));
+    cr_assert_null(letter.reply_to);
+    dctx_scope_t scope;
+    cr_assert_eq(dctx_attach(letter.context, &scope), DCTX_OK);
+    cr_assert_str_eq(tenant_get_or(""), "acme");
+    cr_assert_str_eq(chain(), "edge > actor:asker > actor:probe");
+    cr_assert_eq(dctx_scope_pop(&scope), DCTX_OK);
+    dctx_test_letter_clear(&letter);
+    cr_assert_eq(dctx_test_probe_await(probe, SECOND, &letter), DCTX_OK);
+    cr_assert_str_eq(dctx_message_get(letter.message, DCTX_TYPE_STRING), "an ask");
+    cr_assert_eq(dctx_reply_to_send(&letter.reply_to, NULL, NULL), DCTX_OK);
+    dctx_test_letter_clear(&letter);
+    cr_assert(dctx_test_run(world));
+    cr_assert_eq(status, DCTX_OK);
+
+    int64_t begin = dctx_test_now(world);
+    cr_assert_eq(dctx_test_probe_await(probe, SECOND, &letter), DCTX_ERR_TIMEOUT);
+    cr_assert_eq(dctx_test_now(world), begin + SECOND);
+    cr_assert_eq(dctx_stop(to), DCTX_OK);
+    cr_assert(dctx_test_run(world));
+    cr_assert_eq(dctx_test_probe_await(probe, SECOND, &letter), DCTX_ERR_NO_ACTOR);
+    cr_assert_eq(dctx_test_probe_await(NULL, SECOND, &letter), DCTX_ERR_INVALID);
+    /* One that was never asked for, and one that outlives its system. */
+    status = DCTX_OK;
+    cr_assert_eq(dctx_ask_call(dctx_test_probe_ref(idle), NULL, NULL, 0, note_status, &status),
+                 DCTX_OK);
+    cr_assert(dctx_test_run(world));
+    dctx_test_probe_destroy(&idle);
+    cr_assert(dctx_test_run(world));
+    cr_assert_eq(status, DCTX_ERR_NO_REPLY);
+    finish(&system);
+    dctx_test_probe_destroy(&probe);
+    cr_assert_null(probe);
+    dctx_test_world_destroy(&world);
+}
+
 /* ---- without memory ---------------------------------------------------------------------------- */
 
 static bool out_of_memory;

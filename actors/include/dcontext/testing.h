@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <dcontext/actor.h>
 #include <dcontext/clock.h>
 #include <dcontext/system.h>
 
@@ -85,6 +86,47 @@ DCTX_EXPORT bool dctx_test_advance(dctx_test_world_t *world, int64_t ns);
 typedef bool (*dctx_test_predicate_fn)(void *arg);
 DCTX_EXPORT bool dctx_test_await(dctx_test_world_t *world, dctx_test_predicate_fn predicate,
                                  void *arg, int64_t timeout_ns);
+
+/* ---- probes ---------------------------------------------------------------------------------- */
+
+typedef struct dctx_test_probe dctx_test_probe_t;
+
+/* A message as a probe has kept it, with the context that its handler had. */
+typedef struct dctx_test_letter {
+    dctx_message_t *message;
+    dctx_snapshot_t *context;
+    dctx_ref_t sender;         /* as dctx_message_sender() */
+    dctx_reply_to_t *reply_to; /* of an ask; NULL: of a tell, or it was used */
+} dctx_test_letter_t;
+
+/*
+ * An actor that stands for others in a test: it keeps what it is sent, in order, for the test to look
+ * at, and to answer.
+ *
+ * Ownership: the caller owns the probe; destroying it stops its actor, and answers what was not taken
+ *   with DCTX_ERR_NO_REPLY. The probe may outlive its system only if it is not used any more but to
+ *   be destroyed.
+ * Errors: DCTX_ERR_INVALID (a system without a world), and as dctx_spawn().
+ * Thread-safety: the world's thread. Limits and units: names as of actors; NULL: made.
+ */
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_test_probe_new(dctx_system_t *system,
+                                                             const char *name,
+                                                             dctx_test_probe_t **ret_probe);
+DCTX_EXPORT void dctx_test_probe_destroy(dctx_test_probe_t **probe_p);
+DCTX_EXPORT dctx_ref_t dctx_test_probe_ref(const dctx_test_probe_t *probe);
+
+/*
+ * The next message of a probe: runs, and lets time pass, until there is one.
+ *
+ * Ownership: *ret_letter is the caller's, for dctx_test_letter_clear().
+ * Errors: DCTX_ERR_TIMEOUT, DCTX_ERR_NO_ACTOR (the probe was stopped), DCTX_ERR_INVALID.
+ * Thread-safety: the world's thread, not from inside.
+ * Limits and units: nanoseconds of the world's time.
+ */
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_test_probe_await(dctx_test_probe_t *probe,
+                                                               int64_t timeout_ns,
+                                                               dctx_test_letter_t *ret_letter);
+DCTX_EXPORT void dctx_test_letter_clear(dctx_test_letter_t *letter);
 
 /* ---- the network ----------------------------------------------------------------------------- */
 
