@@ -254,6 +254,145 @@ Test(sockets, the_actor_may_end_in_a_callback_for_its_socket, .init = fixture_in
     finish(&system);
 }
 
+/* ---- a zactor behind an actor ------------------------------------------------------------------ */
+
+/* As CZMQ programs have them: says back what it is told, until $TERM. */
+static void echo(zsock_t *pipe, void *args)
+{
+    (void)args;
+    zsock_signal(pipe, 0);
+    for (;;) {
+        zmsg_t *message = zmsg_recv(pipe);
+        if (message == NULL || zframe_streq(zmsg_first(message), "$TERM")) {
+            zmsg_destroy(&message);
+            return;
+        }
+        zmsg_send(&message, pipe);
+    }
+}
+
+typedef struct keeper {
+    zactor_t *worker;
+    dctx_reply_to_t *asker;
+} keeper_t;
+
+/* What the zactor says answers the ask. */
+static void on_echo(dctx_actor_t *self, void *socket, void *state)
+{
+    keeper_t *keeper = state;
+    (void)self;
+    zmsg_t *message = zmsg_recv(socket);
+    cr_assert_eq(dctx_reply_to_send(&keeper->asker, DCTX_TYPE_ZMSG, &message), DCTX_OK);
+    zmsg_destroy(&message);
+}
+
+static dctx_error_t open_worker(dctx_actor_t *self, void *state)
+{
+    keeper_t *keeper = state;
+    keeper->worker = zactor_new(echo, NULL);
+    cr_assert_not_null(keeper->worker);
+    return dctx_socket_watch(self, keeper->worker, on_echo);
+}
+
+static void close_worker(dctx_actor_t *self, void *state)
+{
+    keeper_t *keeper = state;
+    (void)self;
+    zactor_destroy(&keeper->worker);
+}
+
+static dctx_error_t ask_worker(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    keeper_t *keeper = state;
+    zmsg_t *question = NULL;
+    (void)self;
+    cr_assert_eq(dctx_message_take(message, DCTX_TYPE_ZMSG, &question), DCTX_OK);
+    cr_assert_eq(dctx_reply_defer(message, &keeper->asker), DCTX_OK);
+    return zmsg_send(&question, keeper->worker) == 0 ? DCTX_OK : DCTX_ERR_IO;
+}
+
+Test(sockets, a_zactor_may_stand_behind_an_actor, .init = fixture_init, .timeout = 60)
+{
+    keeper_t keeper = {0};
+    dctx_system_t *system = start(NULL);
+    dctx_actor_options_t options = {.name = "keeper",
+                                    .handler = ask_worker,
+                                    .state = &keeper,
+                                    .on_start = open_worker,
+                                    .on_stop = close_worker,
+                                    .flags = DCTX_PINNED};
+    dctx_ref_t ref;
+    cr_assert_eq(dctx_spawn(system, &options, &ref), DCTX_OK);
+    for (int i = 0; i < 20; i++) {
+        dctx_message_t *reply = NULL;
+        zmsg_t *question = zmsg_new(), *answer = NULL;
+        zmsg_addstrf(question, "%d", i);
+        cr_assert_eq(dctx_ask_wait(ref, DCTX_TYPE_ZMSG, &question, WAIT_MS, &reply), DCTX_OK);
+        cr_assert_eq(dctx_message_take(reply, DCTX_TYPE_ZMSG, &answer), DCTX_OK);
+        cr_assert(zmsg_eq(answer, question));
+        zmsg_destroy(&answer);
+        zmsg_destroy(&question);
+        dctx_message_destroy(&reply);
+    }
+    finish(&system);
+}
+
+/* ---- who does not come back -------------------------------------------------------------------- */
+
+typedef struct stuck {
+    int watched[2], held[2];
+    gate_t inside, outside;
+} stuck_t;
+
+static void never_return(dctx_actor_t *self, int fd, void *state)
+{
+    stuck_t *stuck = state;
+    char byte;
+    (void)self;
+    (void)fd;
+    gate_pass(&stuck->inside);
+    ssize_t got = read(stuck->held[0], &byte, 1);
+    (void)got;
+    gate_pass(&stuck->outside);
+}
+
+static dctx_error_t watch_and_wait(dctx_actor_t *self, void *state)
+{
+    stuck_t *stuck = state;
+    return dctx_fd_watch(self, stuck->watched[0], never_return);
+}
+
+Test(sockets, a_callback_that_never_returns_holds_no_stop, .init = fixture_init, .timeout = 60)
+{
+    stuck_t stuck = {.inside = GATE_INIT, .outside = GATE_INIT};
+    gate_t counted = GATE_INIT;
+    cr_assert_eq(pipe(stuck.watched), 0);
+    cr_assert_eq(pipe(stuck.held), 0);
+    dctx_system_t *system = start(NULL);
+    dctx_actor_options_t options = {.name = "stuck",
+                                    .handler = count,
+                                    .state = &stuck,
+                                    .on_start = watch_and_wait,
+                                    .flags = DCTX_PINNED};
+    dctx_ref_t ref;
+    cr_assert_eq(dctx_spawn(system, &options, &ref), DCTX_OK);
+    tell_uint(spawn(system, NULL, count, &counted), 0);
+    cr_assert_eq(write(stuck.watched[1], "x", 1), 1);
+    cr_assert(gate_wait(&stuck.inside, 1));
+    tell_uint(ref, 0);
+    char *report = NULL;
+    cr_assert_eq(dctx_system_stop(system, 50, &report), DCTX_ERR_TIMEOUT);
+    cr_assert_eq(strncmp(report, "stuck: in handler for ", 22), 0, "%s", report);
+    cr_assert_not_null(strstr(report, "actor:stuck"), "%s", report);
+    dctx_free(report);
+    dctx_system_counters_t c = counters(system);
+    cr_assert_eq(c.accepted, 2);
+    cr_assert_eq(c.accepted, c.handled + c.dead_lettered);
+    dctx_system_destroy(&system);
+    close(stuck.held[1]);
+    cr_assert(gate_wait(&stuck.outside, 1));
+}
+
 /* ---- watching, unwatching, misuse -------------------------------------------------------------- */
 
 static void unwatch(dctx_actor_t *self, bridge_t *bridge)
