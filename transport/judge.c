@@ -48,7 +48,7 @@ static void reject(const judging_t *judging, dctx_error_t error, dctx_verdict_t 
 void dctx_judge_(const dctx_arrival_t *arrival, dctx_snapshot_t **snapshot_p,
                  dctx_verdict_t *ret_verdict)
 {
-    bool wants_session = dctx_session_wanted_();
+    bool wants_session = dctx_session_wanted_() && !arrival->view->policy->proxied;
     if (!arrival->stamped && !wants_session && arrival->view->policy->serial == 0) {
         /* The default policy has nothing to say of such a message. */
         ret_verdict->error = DCTX_OK;

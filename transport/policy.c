@@ -169,7 +169,9 @@ dctx_error_t dctx_policy_new(const dctx_policy_options_t *options, dctx_policy_t
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a policy");
     atomic_init(&policy->refs, 1);
     policy->serial = 1 + atomic_fetch_add_explicit(&last_serial, 1, memory_order_relaxed);
-    policy->peer = options->peer;
+    policy->proxied = options->proxied;
+    policy->peer =
+        options->proxied && options->peer == DCTX_CLASS_AUTO ? DCTX_CLASS_STRANGER : options->peer;
     policy->on_error = options->on_error;
     policy->dead_stamp = options->dead_stamp;
     policy->arg = options->arg;

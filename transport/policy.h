@@ -54,6 +54,7 @@ struct dctx_policy {
     void *arg;
     bool log;
     dctx_curve_t *curve;
+    bool proxied;
     /* Any thread adds, any thread reads; each stands for itself, so relaxed. */
     atomic_ullong counters[DCTX_POLICY_COUNTERS];
     dctx_tallies_t tallies;

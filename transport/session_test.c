@@ -147,6 +147,54 @@ Test(session, behind_a_proxy_it_is_absent, .init = init)
     zsock_destroy(&back);
 }
 
+/* A proxy that runs, between sockets of all kinds of transport. Over inproc nothing is known by itself; over tcp the
+ * connection is the proxy's, and only a policy can say so. */
+Test(session, behind_a_running_proxy_it_is_absent, .init = init)
+{
+    static const char *const backs[] = {"inproc://session-back", "tcp://127.0.0.1:*"};
+    dctx_policy_t *policy;
+    char directory[] = "/tmp/dctx-session-XXXXXX";
+    cr_assert_not_null(mkdtemp(directory));
+    cr_assert_eq(dctx_policy_new(&(dctx_policy_options_t){.proxied = true}, &policy), DCTX_OK);
+    for (int i = 0; i < 2; i++) {
+        zsock_t *pull = new_socket(ZMQ_PULL), *push = new_socket(ZMQ_PUSH);
+        cr_assert_neq(zsock_bind(pull, "%s", backs[i]), -1);
+        zactor_t *proxy = zactor_new(zproxy, NULL);
+        char endpoint[80];
+        snprintf(endpoint, sizeof(endpoint), "@ipc://%s/front%d", directory, i);
+        zstr_sendx(proxy, "FRONTEND", "PULL", endpoint, NULL);
+        cr_assert_eq(zsock_wait(proxy), 0);
+        cr_assert_eq(zsock_connect(push, "%s", endpoint + 1), 0);
+        snprintf(endpoint, sizeof(endpoint), ">%s", zsock_endpoint(pull));
+        zstr_sendx(proxy, "BACKEND", "PUSH", endpoint, NULL);
+        cr_assert_eq(zsock_wait(proxy), 0);
+        dctx_port_t *behind;
+        cr_assert_eq(dctx_port_new(pull, policy, &behind), DCTX_OK);
+        for (int way = 0; way < 4; way++) {
+            DCTX_SCOPE(way % 2 == 0 ? "gateway" : NULL);
+            zmsg_t *message = zmsg_new();
+            zmsg_addstr(message, "hello");
+            cr_assert_eq(dctx_send(push, &message), DCTX_OK);
+            void *socket = i == 0 ? (void *)pull : (void *)behind;
+            dctx_snapshot_t *snapshot = way < 2 ? receive(socket) : receive_frames(socket);
+            cr_assert_null(dctx_snapshot_upstream_address(snapshot));
+            cr_assert_null(dctx_snapshot_security_session(snapshot));
+            /* Who is behind a proxy is a stranger, whose chain is not believed. */
+            cr_assert_eq(dctx_snapshot_chain_length(snapshot), (size_t)(i == 0 && way % 2 == 0));
+            dctx_snapshot_unref(&snapshot);
+        }
+        cr_assert_eq(dctx_socket_class(behind), DCTX_CLASS_STRANGER);
+        dctx_port_destroy(&behind);
+        zsock_destroy(&push);
+        zactor_destroy(&proxy);
+        zsock_destroy(&pull);
+        snprintf(endpoint, sizeof(endpoint), "%s/front%d", directory, i);
+        unlink(endpoint);
+    }
+    rmdir(directory);
+    dctx_policy_unref(&policy);
+}
+
 /* ---- under CURVE ------------------------------------------------------------------------------- */
 
 typedef struct secured {

@@ -14,7 +14,7 @@
  * the least trusted endpoint that its socket was seen with, since nobody knows which it will take. libzmq
  * tells the last one only: it is looked at when context is sent or a port made. Give a socket that has
  * several its endpoints with dctx_socket_bind() and dctx_socket_connect(), so that none is missed. One
- * behind a proxy, whose peers are not those it sees, needs a policy that names the class.
+ * behind a proxy, whose peers are not those it sees, needs a policy that says so: `proxied`.
  *
  * A key goes as far as its reach: `any` to all three, `domain` to host and domain, `host` to the host.
  * It enters by the same rule. By default entries passing through and the chain are exchanged with host
@@ -109,6 +109,9 @@ typedef struct dctx_policy_options {
     /* Of a server under CURVE: gives the session its certificate's metadata, and rejects what comes from
      * a key that was taken out of the directory. Must outlive the policy. May be NULL. */
     dctx_curve_t *curve;
+    /* What comes was passed on by a proxy or broker: upstream address and security session, which would be
+     * the proxy's, are absent; and the peers are strangers, unless `peer` says what they are. */
+    bool proxied;
 } dctx_policy_options_t;
 
 typedef struct dctx_policy dctx_policy_t;

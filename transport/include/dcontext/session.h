@@ -9,8 +9,8 @@
  *   is that of a socket whose peers ZAP looked at |
  *
  * Both speak of the connection that the message came over: a socket's, or a link's, also under the
- * actors. Behind a proxy, whose connection is not the sender's, they are absent: a message that a proxy
- * in this process passed on has neither. They never leave the process, and never come in from outside.
+ * actors. Behind a proxy, whose connection is not the sender's, they are absent: over inproc by
+ * themselves, else by a policy's `proxied`. They never leave the process, and never come in from outside.
  *
  * Thread-safety of everything here: any thread, on its own context.
  */
