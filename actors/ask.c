@@ -121,9 +121,8 @@ dctx_error_t dctx_ask_open_(dctx_system_t *system, dctx_message_t *record, int64
     if (slot == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for an ask");
     uint64_t state = atomic_load_explicit(&slot->state, memory_order_relaxed) | DCTX_ASK_PENDING;
-    uint64_t asker = record->node.kind == DCTX_NODE_REPLY
-                         ? dctx_id_make(record->node.generation, record->u.done.actor)
-                         : 0;
+    bool by_actor = record->node.kind == DCTX_NODE_REPLY || record->node.kind == DCTX_NODE_RESULT;
+    uint64_t asker = by_actor ? dctx_id_make(record->node.generation, record->u.done.actor) : 0;
     slot->record = record;
     atomic_store_explicit(&slot->deadline, deadline, memory_order_relaxed);
     atomic_store_explicit(&slot->peer, peer, memory_order_relaxed);
@@ -320,7 +319,8 @@ static void give_up(dctx_system_t *system, dctx_runner_t *runner, taken_t *taken
     if (tells)
         dctx_io_call_off_(&system->io, taken->peer, taken->ask, why->error, why->reason,
                           why->chain);
-    if (why->reason != NULL)
+    /* An actor that waits for a future has that as its record's value, and what the future says. */
+    if (why->reason != NULL && taken->record->node.kind != DCTX_NODE_RESULT)
         dctx_message_set_reason_(taken->record, why->reason, strlen(why->reason));
     /* The asker first: whoever is called below may take his time. */
     dctx_ask_end_(system, runner, taken->record, why->error);

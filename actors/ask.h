@@ -46,7 +46,7 @@ typedef struct dctx_ask_slot {
     _Atomic(uint64_t) state;
     _Atomic(int64_t) deadline;
     _Atomic(const dctx_peer_t *) peer; /* the node that is asked; NULL: this one */
-    _Atomic(uint64_t) asker;           /* the id of the actor whose on_reply it has; 0: none */
+    _Atomic(uint64_t) asker;           /* the id of the actor that goes on when it ends; 0: none */
     dctx_message_t *record;
     dctx_cancel_t *work; /* the scope of what is done for it in this process, with a reference */
     dctx_system_t *home;

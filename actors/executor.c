@@ -42,6 +42,13 @@ static dctx_error_t check_scope(const char *name)
     return error;
 }
 
+/* Times to come, which are not to overflow. */
+static int64_t add(int64_t a, int64_t b)
+{
+    int64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX - 1 : sum;
+}
+
 /* ---- making and ending ----------------------------------------------------------------------- */
 
 static int64_t read_monotonic(void *arg)
@@ -319,10 +326,12 @@ static dctx_error_t stopped(const dctx_executor_t *self)
 static dctx_error_t submit(dctx_executor_t *self, task_t *task)
 {
     dctx_error_t error = DCTX_OK;
+    int64_t left = dctx_is_empty() ? DCTX_NO_DEADLINE : dctx_deadline_left();
+    int64_t until = left == DCTX_NO_DEADLINE ? INT64_MAX : add(read_monotonic(NULL), left);
     pthread_mutex_lock(&self->lock);
     while (error == DCTX_OK && self->phase == DCTX_EXECUTOR_RUNNING &&
            self->limited >= self->queue_limit)
-        error = self->kind->make_room(self);
+        error = self->kind->make_room(self, until);
     if (error == DCTX_OK && self->phase != DCTX_EXECUTOR_RUNNING)
         error = stopped(self);
     if (error == DCTX_OK) {
@@ -411,12 +420,6 @@ static void end_timer(dctx_executor_timer_t *timer)
         timer->release(timer->arg);
     dctx_snapshot_unref(&timer->context);
     let_go(timer);
-}
-
-static int64_t add(int64_t a, int64_t b)
-{
-    int64_t sum;
-    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX - 1 : sum;
 }
 
 static int64_t nanoseconds(int64_t ms)
@@ -668,6 +671,10 @@ void dctx_executor_poke(dctx_executor_t *executor)
 
 void dctx_executor_counters_read(dctx_executor_t *executor, dctx_executor_counters_t *ret_counters)
 {
+    if (executor == NULL) {
+        *ret_counters = (dctx_executor_counters_t){0};
+        return;
+    }
     pthread_mutex_lock(&executor->lock);
     *ret_counters = executor->counters;
     ret_counters->timers = dctx_timers_count(&executor->timers);

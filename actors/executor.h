@@ -46,8 +46,9 @@ typedef enum dctx_executor_phase {
 /* What a kind adds. The first three are called under the lock. */
 typedef struct dctx_executor_kind {
     void (*wake)(dctx_executor_t *executor); /* for a job or a timer, and to look at the clock */
-    dctx_error_t (*make_room)(dctx_executor_t *executor); /* the queue is full: wait, or refuse */
-    void (*has_room)(dctx_executor_t *executor);          /* again */
+    /* The queue is full: refuse, or wait, by CLOCK_MONOTONIC until then. */
+    dctx_error_t (*make_room)(dctx_executor_t *executor, int64_t until);
+    void (*has_room)(dctx_executor_t *executor); /* again */
     dctx_error_t (*stop)(dctx_executor_t *executor, int64_t timeout_ms, bool refuse);
     void (*free)(dctx_executor_t *executor);
 } dctx_executor_kind_t;

@@ -117,9 +117,28 @@ static void destroy_future(void *value)
     dctx_future_unref((dctx_future_t **)value);
 }
 
-/* What the record of an actor that waits for a future has as its value, in the end. */
+/* The actor does not wait any more; if it was the last one to, the future is cancelled. */
+static void stop_waiting(void *value)
+{
+    dctx_future_conclude_(*(dctx_future_t **)value,
+                          &(dctx_ending_t){.error = DCTX_ERR_CANCELLED, .from_outside = true});
+    destroy_future(value);
+}
+
+/* What the record of an actor that waits for a future has as its value: what stands for the actor among
+ * those attached to the future; and, once that has ended, the future itself. */
+static const dctx_type_t waiting_type = {
+    .name = "dctx.future", .size = sizeof(dctx_future_t *), .destroy = stop_waiting};
 static const dctx_type_t future_type = {
     .name = "dctx.future", .size = sizeof(dctx_future_t *), .destroy = destroy_future};
+
+static void set_value(dctx_message_t *record, const dctx_type_t *type, dctx_future_t *future)
+{
+    (void)dctx_future_ref(future);
+    memcpy(record->inline_, &future, sizeof(dctx_future_t *));
+    record->value = record->inline_;
+    record->type = type;
+}
 
 void dctx_future_tell_actor_(const dctx_future_t *waiting, dctx_future_t *source)
 {
@@ -129,10 +148,9 @@ void dctx_future_tell_actor_(const dctx_future_t *waiting, dctx_future_t *source
     dctx_runner_t *runner = dctx_runner_of(system);
     dctx_message_t *record = dctx_ask_claim_(system, runner, waiting->ask, NULL);
     if (record != NULL) {
-        (void)dctx_future_ref(source);
-        memcpy(record->inline_, &source, sizeof(dctx_future_t *));
-        record->value = record->inline_;
-        record->type = &future_type;
+        /* `waiting` has ended, so that this tells nobody. */
+        dctx_message_clear_(record);
+        set_value(record, &future_type, source);
         dctx_ask_end_(system, runner, record, source->result.error);
     }
     leave(system);
@@ -146,8 +164,8 @@ void dctx_future_run_actor_(dctx_actor_t *actor, const dctx_message_t *record)
     record->u.done.run.on_result(actor, &result, actor->state, record->u.done.arg);
 }
 
-static dctx_error_t new_record(dctx_actor_t *self, dctx_result_fn call, void *arg,
-                               dctx_message_t **ret_record)
+static dctx_error_t new_record(dctx_actor_t *self, dctx_future_t *waiting, dctx_result_fn call,
+                               void *arg, dctx_message_t **ret_record)
 {
     dctx_runner_t *runner = dctx_runner_here;
     dctx_message_t *record = dctx_message_new_(self->system, runner, DCTX_NODE_RESULT);
@@ -163,6 +181,7 @@ static dctx_error_t new_record(dctx_actor_t *self, dctx_result_fn call, void *ar
     record->u.done.arg = arg;
     record->u.done.status = DCTX_ERR_STOPPED;
     record->u.done.actor = self->slot.index;
+    set_value(record, &waiting_type, waiting);
     *ret_record = record;
     return DCTX_OK;
 }
@@ -180,13 +199,14 @@ dctx_error_t dctx_future_then_actor(dctx_actor_t *self, dctx_future_t *future, d
     dctx_future_t *target = dctx_future_new_(1, 0);
     if (target == NULL)
         return DCTX_ERR_NOMEM;
-    dctx_error_t error = new_record(self, call, arg, &record);
+    dctx_error_t error = new_record(self, target, call, arg, &record);
     if (error == DCTX_OK) {
         error = dctx_ask_open_(self->system, record, INT64_MAX, NULL, NULL, &target->ask);
         if (error != DCTX_OK)
             dctx_message_release_(self->system, here, record);
     }
     if (error == DCTX_OK) {
+        self->asks++;
         set_home(target, self->system);
         target->edges[1].kind = DCTX_EDGE_ACTOR;
         dctx_edge_attach_(&target->edges[1], future, target);

@@ -313,6 +313,32 @@ Test(future_actor, an_actor_that_has_gone_hears_nothing, .init = fixture_init, .
     cr_assert_eq(gate_count(&on.done), 0);
 }
 
+static void pass(void *arg)
+{
+    gate_pass(arg);
+}
+
+Test(future_actor, what_only_an_actor_waited_for_is_cancelled_with_it, .init = fixture_init,
+     .timeout = 60)
+{
+    going_on_t on = {.attached = GATE_INIT, .done = GATE_INIT};
+    gate_t told = GATE_INIT;
+    dctx_promise_t *promise = NULL;
+    dctx_result_t result;
+    dctx_system_t *system = start(NULL);
+    cr_assert_eq(dctx_promise_new(&promise, &on.future), DCTX_OK);
+    cr_assert_eq(dctx_promise_on_cancel(promise, pass, &told), DCTX_OK);
+    dctx_ref_t to = spawn(system, "worker", stop_self, &on);
+    cr_assert_eq(dctx_tell(to, NULL, NULL), DCTX_OK);
+    cr_assert(gate_wait(&told, 1));
+    dctx_promise_destroy(&promise);
+    cr_assert_eq(dctx_future_result(on.future, &result), DCTX_OK);
+    cr_assert_eq(result.error, DCTX_ERR_CANCELLED);
+    dctx_future_unref(&on.future);
+    finish(&system);
+    cr_assert_eq(gate_count(&on.done), 0);
+}
+
 /* Asks and pools together: each request is an ask, then work on a pool, then a turn of the
  * actor. */
 typedef struct load {

@@ -54,8 +54,9 @@ static void wake(dctx_executor_t *base)
     set(self, self->signalled ? 0 : dctx_timers_next(&base->timers));
 }
 
-static dctx_error_t make_room(dctx_executor_t *base)
+static dctx_error_t make_room(dctx_executor_t *base, int64_t until)
 {
+    (void)until;
     return dctx_fail_(DCTX_ERR_FULL, "the queue of executor %s is full: %zu tasks wait", base->name,
                       base->limited);
 }

@@ -146,13 +146,17 @@ static void wake(dctx_executor_t *base)
         pthread_cond_signal(&pool->work);
 }
 
-static dctx_error_t make_room(dctx_executor_t *base)
+static dctx_error_t make_room(dctx_executor_t *base, int64_t until)
 {
     taskpool_t *pool = pool_of(base);
     if (pool->when_full == DCTX_WHEN_FULL_REJECT || dctx_executor_here == base)
         return dctx_fail_(DCTX_ERR_FULL, "the queue of executor %s is full: %zu tasks wait",
                           base->name, base->limited);
-    pthread_cond_wait(&pool->room, &base->lock);
+    if (until == INT64_MAX)
+        pthread_cond_wait(&pool->room, &base->lock);
+    else if (!wait_until(&pool->room, &base->lock, until))
+        return dctx_fail_(DCTX_ERR_DEADLINE, "there was no room in executor %s before the deadline",
+                          base->name);
     return DCTX_OK;
 }
 

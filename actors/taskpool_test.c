@@ -343,6 +343,24 @@ Test(taskpool, a_full_queue_can_block_submitters, .init = fixture_init, .timeout
     cr_assert_eq(c.queued_max, 1);
 }
 
+Test(taskpool, who_waits_for_room_waits_until_his_deadline, .init = fixture_init, .timeout = 60)
+{
+    block_t blocked = BLOCK_INIT;
+    gate_t gate = GATE_INIT;
+    dctx_executor_t *pool = new_pool(&(dctx_taskpool_options_t){
+        .threads = 1, .queue_limit = 1, .when_full = DCTX_WHEN_FULL_BLOCK});
+    dctx_work_t work = {.run = pass, .arg = &gate};
+    submit(pool, block, &blocked);
+    cr_assert(gate_wait(&blocked.entered, 1));
+    DCTX_WITH_SCOPE("request") {
+        cr_assert_eq(dctx_deadline_set_timeout(INT64_C(20000000)), DCTX_OK);
+        cr_assert_eq(dctx_executor_submit(pool, &work, NULL), DCTX_OK, "there is room");
+        cr_assert_eq(dctx_executor_submit(pool, &work, NULL), DCTX_ERR_DEADLINE);
+    }
+    gate_pass(&blocked.leave);
+    cr_assert_eq(end(&pool).refused, 1);
+}
+
 /* Submits to its own full pool: it would wait for itself. */
 static void submit_to_self(void *arg)
 {

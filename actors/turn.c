@@ -435,6 +435,7 @@ static bool run_reply(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t
     } else if (record->node.kind == DCTX_NODE_CALL) {
         record->u.done.run.call(status, record, arg);
     } else {
+        actor->asks--;
         dctx_future_run_actor_(actor, record);
     }
     leave(runner, actor, &scope);

@@ -33,7 +33,8 @@ typedef struct dctx_promise dctx_promise_t; /* see future.h */
 /* What a submit does when the queue is full. */
 typedef enum dctx_when_full {
     DCTX_WHEN_FULL_REJECT = 0, /* DCTX_ERR_FULL */
-    /* It waits for room; a thread of the pool itself, which would wait for itself, is refused. */
+    /* It waits for room, until its context's deadline at most (DCTX_ERR_DEADLINE); a thread of the
+     * pool itself, which would wait for itself, is refused. */
     DCTX_WHEN_FULL_BLOCK = 1
 } dctx_when_full_t;
 
@@ -127,8 +128,8 @@ typedef struct dctx_work {
  * Ownership: *work is copied; `arg` is the task's until `release` was called, which happens in
  *   whatever context the thread has; on an error it stays the caller's. *ret_future, a reference,
  *   is the caller's; ret_future may be NULL, and must be for no `call`.
- * Errors: DCTX_ERR_FULL, DCTX_ERR_STOPPED, DCTX_ERR_INVALID, DCTX_ERR_LIMIT (the name),
- *   DCTX_ERR_NOMEM. What the future ends with: DCTX_ERR_CANCELLED, DCTX_ERR_STOPPED, DCTX_ERR_NOMEM
+ * Errors: DCTX_ERR_FULL, DCTX_ERR_DEADLINE, DCTX_ERR_STOPPED, DCTX_ERR_INVALID, DCTX_ERR_LIMIT (the
+ *   name), DCTX_ERR_NOMEM. What the future ends with: DCTX_ERR_CANCELLED, DCTX_ERR_STOPPED, DCTX_ERR_NOMEM
  *   (no memory to attach the context: the task does not run), or what `call` made of it.
  * Thread-safety: any thread.
  * Limits and units: names as of scopes.

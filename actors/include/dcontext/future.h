@@ -221,8 +221,9 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_ask_future(dctx_ref_t to, const dc
 
 /*
  * Go on when a future has ended, as an actor: `call` runs once, on this actor's own turn and in the
- * context in which this was called, unless the actor is gone before. When the system stops first it
- * sees DCTX_ERR_STOPPED.
+ * context in which this was called, unless the actor is gone before: then it does not wait for the
+ * future any more, which is cancelled if nobody else does. When the system stops first it sees
+ * DCTX_ERR_STOPPED.
  *
  * Ownership: `arg` is the caller's.
  * Errors: DCTX_ERR_INVALID, DCTX_ERR_NOMEM, DCTX_ERR_STOPPED.
