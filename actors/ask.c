@@ -343,6 +343,16 @@ static void on_scope(dctx_cancel_t *scope, void *arg)
         give_up(system, runner, &taken, &why);
 }
 
+bool dctx_ask_call_off_(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask,
+                        dctx_error_t error, const char *reason)
+{
+    taken_t taken;
+    if (!find_and_claim(system, runner, ask, &taken))
+        return false;
+    give_up(system, runner, &taken, &(why_t){.error = error, .reason = reason});
+    return true;
+}
+
 bool dctx_ask_give_up_(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask,
                        dctx_error_t error)
 {

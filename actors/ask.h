@@ -92,6 +92,10 @@ void dctx_ask_end_(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t 
 bool dctx_ask_fail_(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask, dctx_error_t error,
                     const char *reason);
 
+/* As the next, with a reason (may be NULL). */
+bool dctx_ask_call_off_(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask,
+                        dctx_error_t error, const char *reason);
+
 /* Claims and ends because the asker does not wait any more, and calls off what is done for it. */
 bool dctx_ask_give_up_(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask,
                        dctx_error_t error);

@@ -2,6 +2,7 @@
 
 #include <dcontext/internal.h>
 
+#include "channel.h"
 #include "timer.h"
 
 dctx_extra_t *dctx_extra_get_(dctx_actor_t *actor)
@@ -19,6 +20,7 @@ dctx_extra_t *dctx_extra_get_(dctx_actor_t *actor)
 void dctx_extra_end_(dctx_runner_t *runner, dctx_actor_t *actor)
 {
     dctx_extra_t *extra = actor->extra;
+    dctx_channels_end_(runner, actor);
     dctx_timers_end_(actor->system, extra);
     dctx_stash_end_(runner, actor);
     actor->extra = NULL;

@@ -25,7 +25,8 @@ struct dctx_extra {
     struct dctx_timer_slot *timers; /* under the lock of the timers */
     dctx_behaviours_t behaviours;
     dctx_stash_t stash;
-    dctx_pipeline_t pipeline; /* the system's stages and its own; empty: only the system's */
+    struct dctx_channel *channels; /* under the lock of the channels */
+    dctx_pipeline_t pipeline;      /* the system's stages and its own; empty: only the system's */
     dctx_poll_t poll;
 };
 

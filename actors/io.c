@@ -182,12 +182,15 @@ static void lose(dctx_io_t *io, const char *target, const char *type, dctx_error
 /* ---- out --------------------------------------------------------------------------------------- */
 
 /* What the message was for hears that it did not go. */
-static void undeliverable(dctx_io_t *io, const char *target, const dctx_link_message_t *message,
-                          const char *type, dctx_error_t why, const dctx_snapshot_t *snapshot)
+static void undeliverable(dctx_io_t *io, const char *peer, const char *target,
+                          const dctx_link_message_t *message, const char *type, dctx_error_t why,
+                          const dctx_snapshot_t *snapshot)
 {
     bool ask = message->kind == DCTX_LINK_ASK;
     if (ask || message->kind == DCTX_LINK_TELL)
         lose(io, target, type, why, snapshot, ask);
+    else if (message->kind >= DCTX_LINK_ITEM)
+        dctx_channels_undelivered_(system_of(io), &io->runner, peer, message, why);
     else if (message->kind != DCTX_LINK_CANCEL)
         dctx_log(DCTX_LOG_INFO, "an answer to %s is lost: %s", target, dctx_error_name(why));
     if (ask)
@@ -213,6 +216,8 @@ static dctx_bytes_t text(const char *string)
 /* An ask of another node is answered. */
 static void land(dctx_io_t *io, const char *peer, uint64_t correlation)
 {
+    if (atomic_load_explicit(&system_of(io)->channels.pending, memory_order_relaxed) > 0)
+        dctx_channels_close_(system_of(io), &io->runner, peer, correlation, DCTX_ERR_CANCELLED);
     if (dctx_inflight_remove(&io->inflight, peer, correlation))
         dctx_tally_own(&io->runner.tallies, DCTX_TALLY_FLIGHTS_ENDED);
 }
@@ -245,12 +250,12 @@ static void send_outgoing(dctx_io_t *io, dctx_outgoing_t *outgoing)
     else if (outgoing->parcel != NULL)
         message.payload = outgoing->parcel->payload;
     const char *peer = remote != NULL ? remote->peer->name : outgoing->peer;
-    if (remote == NULL && outgoing->kind != DCTX_LINK_CANCEL)
+    if (outgoing->kind == DCTX_LINK_REPLY || outgoing->kind == DCTX_LINK_ERROR)
         land(io, peer, outgoing->correlation);
     dctx_error_t error = hand_to_link(io, peer, &message);
     if (error != DCTX_OK)
-        undeliverable(io, remote != NULL ? remote->label : peer, &message, outgoing->type, error,
-                      outgoing->snapshot);
+        undeliverable(io, peer, remote != NULL ? remote->label : peer, &message, outgoing->type,
+                      error, outgoing->snapshot);
     else if (outgoing->kind == DCTX_LINK_CANCEL)
         dctx_tally_own(&io->runner.tallies, DCTX_TALLY_CANCELS_SENT);
     dctx_outgoing_destroy_(outgoing);
@@ -450,6 +455,8 @@ static void call_off(dctx_io_t *io, dctx_cancel_t *work, dctx_error_t why, const
 static void take_cancel(dctx_io_t *io, const char *peer, const dctx_link_message_t *incoming)
 {
     dctx_tally_own(&io->runner.tallies, DCTX_TALLY_CANCELS_RECEIVED);
+    dctx_channels_close_(system_of(io), &io->runner, peer, incoming->correlation,
+                         DCTX_ERR_CANCELLED);
     dctx_cancel_t *work = dctx_inflight_find(&io->inflight, peer, incoming->correlation);
     if (work == NULL)
         return; /* it was answered meanwhile */
@@ -500,6 +507,14 @@ static void on_message(const char *peer, const dctx_link_message_t *incoming, vo
     case DCTX_LINK_CANCEL:
         take_cancel(io, peer, incoming);
         break;
+    case DCTX_LINK_ITEM:
+    case DCTX_LINK_WINDOW:
+    case DCTX_LINK_CREDIT:
+    case DCTX_LINK_PUT:
+    case DCTX_LINK_ROOM:
+    case DCTX_LINK_DONE:
+        dctx_channels_receive_(system_of(io), &io->runner, peer, incoming);
+        break;
     default:
         break;
     }
@@ -514,8 +529,10 @@ static void on_peer(const char *name, dctx_peer_event_t event, const char *reaso
     const dctx_peer_t *peer = dctx_peers_find(&system->peers, name);
     if (peer != NULL && event != DCTX_PEER_REFUSED)
         dctx_peers_set_up(&system->peers, peer, event == DCTX_PEER_UP);
-    if (event == DCTX_PEER_DOWN)
+    if (event == DCTX_PEER_DOWN) {
+        dctx_channels_close_(system, &io->runner, name, 0, DCTX_ERR_UNREACHABLE);
         call_off_all(io, name);
+    }
     if (io->abandoned)
         return;
     if (peer != NULL && event == DCTX_PEER_DOWN)
@@ -541,7 +558,7 @@ static void on_undelivered(const char *peer, const dctx_link_message_t *message,
              message->target.size > 0 ? (const char *)message->target.data : "", peer);
     snprintf(type, sizeof type, "%.*s", (int)message->type.size,
              message->type.size > 0 ? (const char *)message->type.data : "");
-    undeliverable(io, target, message, type, why, message->snapshot);
+    undeliverable(io, peer, target, message, type, why, message->snapshot);
 }
 
 /* By the policy; where the system's own is to reject, on_message() does. */

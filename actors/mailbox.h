@@ -45,6 +45,7 @@ typedef enum dctx_node_kind {
     DCTX_NODE_START,    /* run on_start */
     DCTX_NODE_STOP,     /* stop the actor */
     DCTX_NODE_NUDGE,    /* there is something urgent, beside the mailbox */
+    DCTX_NODE_STREAM,   /* there is something to do for a stream's end */
     DCTX_NODE_REPLY,    /* an ask of this actor is over: run its on_reply */
     DCTX_NODE_CALL,     /* an ask made from outside is over: run its callback */
     DCTX_NODE_TIMER,    /* a timer of this actor is due */

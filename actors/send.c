@@ -111,12 +111,13 @@ typedef struct sending {
     bool held;                 /* a message has the reference to `share` */
 
     /* Of an ask: */
-    dctx_system_t *home;    /* that has the ask: the asking actor's, else `system` */
-    dctx_message_t *record; /* ours until the ask is open; NULL: this is a tell */
-    int64_t deadline;       /* by the home's clock */
-    int64_t patience;       /* until then its sender may be kept waiting for room */
-    dctx_error_t late;      /* how it ends then */
-    dctx_cancel_t *scope;   /* that it is made in, the context's; NULL: none */
+    dctx_system_t *home;     /* that has the ask: the asking actor's, else `system` */
+    dctx_message_t *record;  /* ours until the ask is open; NULL: this is a tell */
+    int64_t deadline;        /* by the home's clock */
+    int64_t patience;        /* until then its sender may be kept waiting for room */
+    dctx_error_t late;       /* how it ends then */
+    dctx_channel_t *channel; /* of a stream: it opens with the ask; NULL: none */
+    dctx_cancel_t *scope;    /* that it is made in, the context's; NULL: none */
     uint64_t ask;
 } sending_t;
 
@@ -142,14 +143,6 @@ static bool is_ask(const sending_t *sending)
     return flags == DCTX_MESSAGE_ASK;
 }
 
-static dctx_error_t open_ask(sending_t *sending, const dctx_peer_t *peer)
-{
-    if (sending->record == NULL)
-        return DCTX_OK;
-    return dctx_ask_open_(sending->home, sending->record, sending->deadline, peer, sending->scope,
-                          &sending->ask);
-}
-
 /* Takes an ask back that was opened, so that it can be refused: false if it is over already, and its
  * asker will hear of it. */
 static bool close_ask(sending_t *sending, const dctx_peer_t *peer)
@@ -157,6 +150,20 @@ static bool close_ask(sending_t *sending, const dctx_peer_t *peer)
     if (sending->record == NULL || sending->ask == 0)
         return true;
     return dctx_ask_withdraw_(sending->home, dctx_runner_of(sending->home), sending->ask, peer);
+}
+
+static dctx_error_t open_ask(sending_t *sending, const dctx_peer_t *peer)
+{
+    if (sending->record == NULL)
+        return DCTX_OK;
+    dctx_error_t error = dctx_ask_open_(sending->home, sending->record, sending->deadline, peer,
+                                        sending->scope, &sending->ask);
+    if (__builtin_expect(sending->channel == NULL, 1) || error != DCTX_OK)
+        return error;
+    error = dctx_channel_asked_(sending->home, sending->channel, sending->ask,
+                                peer != NULL ? peer->name : NULL);
+    /* One that is over meanwhile goes all the same; its asker will hear of the end. */
+    return error != DCTX_OK && close_ask(sending, peer) ? error : DCTX_OK;
 }
 
 /* The pipeline of the actor that sends, if it has one of its own. */
@@ -670,8 +677,9 @@ static dctx_error_t ask(sending_t *sending, dctx_message_t *record)
     return error;
 }
 
-dctx_error_t dctx_ask(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *type, const void *value,
-                      int64_t timeout_ms, dctx_reply_fn on_reply, void *arg)
+dctx_error_t dctx_ask_with_(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *type,
+                            const void *value, int64_t timeout_ms, dctx_reply_fn on_reply,
+                            void *arg, dctx_channel_t *channel)
 {
     sending_t sending;
     dctx_runner_t *here = dctx_runner_here;
@@ -690,7 +698,14 @@ dctx_error_t dctx_ask(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *type
     record->u.done.run.on_reply = on_reply;
     record->u.done.arg = arg;
     record->u.done.actor = self->slot.index;
+    sending.channel = channel;
     return ask(&sending, record);
+}
+
+dctx_error_t dctx_ask(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *type, const void *value,
+                      int64_t timeout_ms, dctx_reply_fn on_reply, void *arg)
+{
+    return dctx_ask_with_(self, to, type, value, timeout_ms, on_reply, arg, NULL);
 }
 
 dctx_error_t dctx_ask_for_(dctx_system_t *home, dctx_ref_t to, const dctx_type_t *type,

@@ -5,6 +5,7 @@
 #include <dcontext/actor.h>
 #include <dcontext/group.h>
 
+#include "channel.h"
 #include "message.h"
 #include "share.h"
 
@@ -23,6 +24,11 @@ dctx_error_t dctx_send_on_(dctx_ref_t to, dctx_message_t *message);
 dctx_error_t dctx_ask_for_(dctx_system_t *home, dctx_ref_t to, const dctx_type_t *type,
                            const void *value, dctx_message_t *content, int64_t timeout_ms,
                            dctx_ask_fn call, void *arg, uint64_t *ret_ask);
+
+/* dctx_ask() for a stream: its channel, unless NULL, opens with the ask. */
+dctx_error_t dctx_ask_with_(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *type,
+                            const void *value, int64_t timeout_ms, dctx_reply_fn on_reply,
+                            void *arg, dctx_channel_t *channel);
 
 /* Tells one of many: the value is in `share`, unless that is NULL, and the context in `snapshot`, unless that is.
  * *ret_held: a message has used a reference to the share, also if it went no further. */

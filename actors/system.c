@@ -356,6 +356,7 @@ static void init(dctx_system_t *system)
     dctx_groups_init(&system->groups);
     dctx_peers_init(&system->peers);
     pthread_mutex_init(&system->meter_lock, NULL);
+    dctx_channels_init(&system->channels);
     pthread_mutex_init(&system->pinned_lock, NULL);
     pthread_mutex_init(&system->stop_lock, NULL);
 }
@@ -381,6 +382,7 @@ static void finish(dctx_system_t *system)
     zcert_destroy(&system->options.certificate);
     dctx_release_(system->left_behind);
     pthread_mutex_destroy(&system->meter_lock);
+    dctx_channels_finish(&system->channels);
     pthread_mutex_destroy(&system->pinned_lock);
     pthread_mutex_destroy(&system->stop_lock);
     dctx_release_aligned_(system);

@@ -11,6 +11,7 @@
 
 #include "alarm.h"
 #include "cell.h"
+#include "channel.h"
 #include "futex.h"
 #include "groups.h"
 #include "interceptor.h"
@@ -46,6 +47,7 @@ struct dctx_system {
     dctx_id_source_t ids;
     const dctx_id_source_t *span_ids; /* for the spans of hops; NULL: each thread has its own */
     dctx_pipeline_t pipeline;
+    dctx_channels_t channels;
     _Atomic(bool)
         intercepted; /* it has stages, or an actor's has, or had; set before that is given out */
 

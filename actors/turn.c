@@ -459,6 +459,26 @@ static bool run_timer(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *n
     return dctx_runner_end(runner);
 }
 
+/* All that there is to do for one end of a stream: not more than its window. False: abandoned. */
+static bool run_stream(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
+{
+    dctx_channel_event_t event;
+    while (!actor->stopping && dctx_channel_next_(runner->system, node, &event)) {
+        dctx_scope_t scope;
+        bool own = !event.channel->asker;
+        dctx_runner_begin(runner, actor, event.item, event.snapshot, own ? "actor:" : NULL);
+        enter_anyhow(runner, event.snapshot, own ? actor->scope : NULL, &scope);
+        dctx_channel_call_(&event, actor);
+        leave(runner, actor, &scope);
+        if (event.item != NULL)
+            dctx_message_clear_(event.item);
+        if (!dctx_runner_end(runner))
+            return false;
+        dctx_channel_ran_(runner, &event);
+    }
+    return true;
+}
+
 /* Runs on_start, before whatever came first: the node that was to bring it may come later. */
 static bool run_start(dctx_runner_t *runner, dctx_actor_t *actor)
 {
@@ -566,6 +586,8 @@ static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
                       : drop_reply(runner, dctx_message_of(node));
     case DCTX_NODE_TIMER:
         return run_timer(runner, actor, node, living);
+    case DCTX_NODE_STREAM:
+        return !living || run_stream(runner, actor, node);
     case DCTX_NODE_STOP:
         if (living && !end_actor(runner, actor, DCTX_ERR_STOPPED, true))
             return false;
@@ -660,6 +682,8 @@ static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *n
         dctx_urgent_renew_(system, runner, node);
     } else if (kind == DCTX_NODE_TIMER) {
         dctx_timer_done_(system, node);
+    } else if (kind == DCTX_NODE_STREAM) {
+        dctx_channel_done_(system, runner, node);
     } else if (kind != DCTX_NODE_STOP) {
         dctx_message_release_(system, runner, dctx_message_of(node));
     }

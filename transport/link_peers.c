@@ -135,7 +135,7 @@ dctx_error_t dctx_link_record_(dctx_link_t *link, const dctx_connection_t *conne
                                zmq_msg_t *ret_stamp)
 {
     (void)zmq_msg_init(ret_stamp);
-    if (message->kind < DCTX_LINK_TELL || message->kind > DCTX_LINK_CANCEL)
+    if (message->kind < DCTX_LINK_TELL || message->kind > DCTX_LINK_DONE)
         return dctx_fail_(DCTX_ERR_INVALID, "a link sends no messages of kind %d",
                           (int)message->kind);
     if (message->target.size > DCTX_TARGET_MAX || message->type.size > DCTX_TARGET_MAX)

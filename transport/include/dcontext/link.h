@@ -35,7 +35,13 @@ typedef enum dctx_link_kind {
     DCTX_LINK_ASK = 17,
     DCTX_LINK_REPLY = 18,
     DCTX_LINK_ERROR = 19,
-    DCTX_LINK_CANCEL = 20
+    DCTX_LINK_CANCEL = 20,
+    DCTX_LINK_ITEM = 21,   /* of a stream, to the asker */
+    DCTX_LINK_WINDOW = 22, /* room for items, from who is going to ask for a stream */
+    DCTX_LINK_CREDIT = 23, /* more of it */
+    DCTX_LINK_PUT = 24,    /* an item from the asker */
+    DCTX_LINK_ROOM = 25,   /* room for items, to the asker */
+    DCTX_LINK_DONE = 26    /* the asker has sent the last item */
 } dctx_link_kind_t;
 
 /* A message. Sending, all that it points to is borrowed during the call. Received, all is
