@@ -115,6 +115,30 @@ static void queue_put(dctx_worker_t *worker, dctx_actor_t *actor)
     worker->overflow_last = actor;
 }
 
+/*
+ * Where there are many actors their cells are not in the cache, and what a message costs is waiting for
+ * them. So while one is at work the memory of those that come next is fetched: the cells of one, and the
+ * newest message of the one before it, whose cell should be there by now. A place may hold another actor
+ * meanwhile, or none that is still there; cells keep their memory, and fetching what nobody needs harms
+ * nobody.
+ */
+static inline void fetch_ahead(dctx_worker_t *worker, uint32_t at)
+{
+    enum { LINE = 64, FAR = 3 };
+    uint32_t left = atomic_load_explicit(&worker->ring_tail, memory_order_relaxed) - at;
+    if (left <= FAR || left > DCTX_RING)
+        return;
+    const dctx_actor_t *actor =
+        atomic_load_explicit(&worker->ring[(at + FAR) % DCTX_RING], memory_order_relaxed);
+    for (size_t line = 0; line < sizeof *actor; line += LINE)
+        __builtin_prefetch((const char *)actor + line, 1);
+    actor = atomic_load_explicit(&worker->ring[(at + 1) % DCTX_RING], memory_order_relaxed);
+    uintptr_t node = atomic_load_explicit(&actor->in.head, memory_order_relaxed);
+    node &= ~DCTX_MAILBOX_IDLE;
+    __builtin_prefetch((const void *)node, 1);
+    __builtin_prefetch((const void *)(node + LINE), 1);
+}
+
 static dctx_actor_t *ring_take(dctx_worker_t *worker)
 {
     uint32_t head = atomic_load_explicit(&worker->ring_head, memory_order_acquire);
@@ -122,8 +146,10 @@ static dctx_actor_t *ring_take(dctx_worker_t *worker)
         dctx_actor_t *actor =
             atomic_load_explicit(&worker->ring[head % DCTX_RING], memory_order_relaxed);
         if (atomic_compare_exchange_weak_explicit(&worker->ring_head, &head, head + 1,
-                                                  memory_order_acq_rel, memory_order_acquire))
+                                                  memory_order_acq_rel, memory_order_acquire)) {
+            fetch_ahead(worker, head + 1);
             return actor;
+        }
     }
     return NULL;
 }
