@@ -484,12 +484,13 @@ bool dctx_executor_tick_(dctx_executor_t *self, int64_t now_ns, uint64_t order, 
 void dctx_executor_drop_timers_(dctx_executor_t *self)
 {
     pthread_mutex_lock(&self->lock);
-    for (dctx_timer_node_t *node; (node = dctx_timers_pop(&self->timers, INT64_MAX)) != NULL;) {
-        pthread_mutex_unlock(&self->lock);
-        end_timer(timer_of(node));
-        pthread_mutex_lock(&self->lock);
-    }
+    dctx_timer_node_t *list = dctx_timers_take_all(&self->timers);
     pthread_mutex_unlock(&self->lock);
+    /* Whoever cancels one of them now finds that it is not set, and leaves it to us. */
+    for (dctx_timer_node_t *next; list != NULL; list = next) {
+        next = list->next;
+        end_timer(timer_of(list));
+    }
 }
 
 static dctx_error_t new_timer(dctx_executor_t *executor,

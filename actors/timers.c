@@ -106,10 +106,10 @@ dctx_timer_node_t *dctx_timers_pop(dctx_timers_t *timers, int64_t now_ns)
     return first;
 }
 
-void dctx_timers_finish(dctx_timers_t *timers)
+dctx_timer_node_t *dctx_timers_take_all(dctx_timers_t *timers)
 {
-    /* What is still to be forgotten is one list of siblings; a node's children go in front. */
-    dctx_timer_node_t *list = timers->root;
+    /* What is still to be taken is one list of siblings; a node's children go in front. */
+    dctx_timer_node_t *list = timers->root, *taken = NULL;
     while (list != NULL) {
         dctx_timer_node_t *node = list;
         list = node->next;
@@ -119,6 +119,20 @@ void dctx_timers_finish(dctx_timers_t *timers)
             list = child;
         }
         forget(node);
+        node->next = taken;
+        taken = node;
+    }
+    timers->root = NULL;
+    timers->count = 0;
+    return taken;
+}
+
+void dctx_timers_finish(dctx_timers_t *timers)
+{
+    dctx_timer_node_t *list = dctx_timers_take_all(timers);
+    for (dctx_timer_node_t *next; list != NULL; list = next) {
+        next = list->next;
+        forget(list);
     }
     *timers = (dctx_timers_t){0};
 }

@@ -61,6 +61,28 @@ Test(timers, equals_come_in_the_order_they_were_added)
     dctx_timers_finish(&timers);
 }
 
+Test(timers, all_can_be_taken_at_once)
+{
+    enum { COUNT = 100 };
+    static dctx_timer_node_t nodes[COUNT];
+    dctx_timers_t timers;
+    dctx_timers_init(&timers);
+    for (int i = 0; i < COUNT; i++)
+        dctx_timers_add(&timers, &nodes[i], i * 7 % COUNT);
+    for (int64_t due = 0; due < 10; due++)
+        cr_assert_eq(dctx_timers_pop(&timers, due)->due, due);
+    int taken = 0;
+    for (dctx_timer_node_t *node = dctx_timers_take_all(&timers); node != NULL; node = node->next) {
+        cr_assert(!dctx_timer_is_set(node));
+        cr_assert_leq(10, node->due);
+        taken++;
+    }
+    cr_assert_eq(taken, COUNT - 10);
+    cr_assert_eq(dctx_timers_count(&timers), 0);
+    cr_assert_null(dctx_timers_take_all(&timers));
+    dctx_timers_finish(&timers);
+}
+
 /* ---- against a model: an array that is searched ------------------------------------------ */
 
 enum { PEOPLE = 40 };
