@@ -5,7 +5,8 @@
  * reads one key. Lines named .vs_zmq are rates beside plain libzmq: more is faster. Between
  * processes its messages have the same bytes; inside one they are 8 bytes without any context
  * (.vs_zmq) and with the bytes of a stamp (.vs_zmq_stamped). Lines named .context_cost are the cost
- * of a message with context, to one without.
+ * of a message with context, to one without; .bounded_cost and .metered_cost of one to an actor with
+ * a mailbox_limit, and to one that is measured, to one to an actor with neither.
  */
 #include <fcntl.h>
 #include <math.h>
@@ -146,11 +147,15 @@ static void tell_many_bare(void *arg, uint64_t count)
     dctx_snapshot_unref(&empty);
 }
 
-static void sink_open(sink_t *sink, dctx_system_t *system, bool bare)
+static void sink_open(sink_t *sink, dctx_system_t *system, bool bare, unsigned flags, size_t limit)
 {
     *sink = (sink_t){.bare = bare};
     BENCH_REQUIRE(sem_init(&sink->done, 0, 0) == 0 && sem_init(&sink->room, 0, 0) == 0);
-    BENCH_REQUIRE(dctx_spawn(system, &(dctx_actor_options_t){.handler = sink_handle, .state = sink},
+    BENCH_REQUIRE(dctx_spawn(system,
+                             &(dctx_actor_options_t){.handler = sink_handle,
+                                                     .state = sink,
+                                                     .flags = flags,
+                                                     .mailbox_limit = limit},
                              &sink->ref) == DCTX_OK);
 }
 
@@ -221,13 +226,25 @@ static void pipeline_close(pipeline_t *pipeline)
     sem_destroy(&pipeline->done);
 }
 
+static void sink_cost(const char *name, sink_t *sink, sink_t *reference)
+{
+    double ns, reference_ns;
+    if (!bench_wants(name))
+        return;
+    double ratio =
+        bench_in_turns(tell_many_bare, sink, tell_many_bare, reference, &ns, &reference_ns);
+    bench_print(name, ratio, "ratio");
+}
+
 static void measure_tell(dctx_system_t *system)
 {
     static const char name[] = "actors.tell.inproc", cost[] = "actors.tell.inproc.context_cost";
-    static sink_t sink, bare_sink;
+    static sink_t sink, bare_sink, bounded, metered;
     static pipeline_t small, stamped;
-    sink_open(&sink, system, false);
-    sink_open(&bare_sink, system, true);
+    sink_open(&sink, system, false, 0, 0);
+    sink_open(&bare_sink, system, true, 0, 0);
+    sink_open(&bounded, system, true, 0, 2 * TELLS_MOST);
+    sink_open(&metered, system, true, DCTX_METERED, 0);
     pipeline_open(&small, sizeof(uint64_t));
     pipeline_open(&stamped, sizeof(uint64_t) + stamp_size);
     rate_line(name, "vs_zmq", tell_many, &sink, push_many, &small);
@@ -237,6 +254,9 @@ static void measure_tell(dctx_system_t *system)
         double ratio = bench_in_turns(tell_many, &sink, tell_many_bare, &bare_sink, &ns, &bare_ns);
         bench_print(cost, ratio, "ratio");
     }
+    /* Of a message without context, as that is the least there is to compare with. */
+    sink_cost("actors.tell.inproc.bounded_cost", &bounded, &bare_sink);
+    sink_cost("actors.tell.inproc.metered_cost", &metered, &bare_sink);
     pipeline_close(&small);
     pipeline_close(&stamped);
 }
