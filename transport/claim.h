@@ -1,4 +1,5 @@
-/* What is believed of the context that a message claims to have: the policy's rules on what enters. */
+/* What is believed of the context that a message claims to have: the policy's rules on what enters.
+ */
 #ifndef DCTX_CLAIM_H
 #define DCTX_CLAIM_H
 
@@ -14,9 +15,9 @@ typedef struct dctx_claimed {
 } dctx_claimed_t;
 
 /*
- * What may enter, in the place of *snapshot_p; of a message without a stamp that itself. By the rule on
- * stamps first. Counts, but what becomes of the message is up to the caller. On an error, which is
- * why the context is refused, *snapshot_p stays.
+ * What may enter, in the place of *snapshot_p; of a message without a stamp that itself. By the
+ * rule on stamps first. Counts, but what becomes of the message is up to the caller. On an error,
+ * which is why the context is refused, *snapshot_p stays.
  */
 dctx_error_t dctx_claim_take_(const dctx_claimed_t *claimed, dctx_snapshot_t **snapshot_p);
 

@@ -72,7 +72,8 @@ struct dctx_connection {
     uint32_t window;       /* of the other side, at most ours */
     size_t limit;          /* the longest record that the other side takes, as far as it said */
 
-    /* Who is there. Set by the handshake, but for what is said to a dialled one, which is set before. */
+    /* Who is there. Set by the handshake, but for what is said to a dialled one, which is set
+     * before. */
     dctx_class_t leaving;  /* what it is taken for when a message leaves */
     dctx_class_t entering; /* and when one enters */
     bool whole;            /* all of a context of the link's registry may leave */

@@ -7,9 +7,9 @@
 #include <dcontext/stamp.h>
 
 /*
- * Each thread adds to a block of its own, so that threads do not fight for a cache line. Past BLOCKS
- * threads two share one, which is slower and not wrong, as the adding is atomic. Each counter stands
- * for itself, so relaxed.
+ * Each thread adds to a block of its own, so that threads do not fight for a cache line. Past
+ * BLOCKS threads two share one, which is slower and not wrong, as the adding is atomic. Each
+ * counter stands for itself, so relaxed.
  */
 #define BLOCKS 32
 

@@ -223,7 +223,8 @@ static const char *property(void *frame, const char *name)
     return zmq_msg_gets(frame, name);
 }
 
-/* Reads the rest of a message that nobody can hold, so that the next receive begins with a message. */
+/* Reads the rest of a message that nobody can hold, so that the next receive begins with a message.
+ */
 static void drain(void *handle)
 {
     zmq_msg_t frame;

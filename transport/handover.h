@@ -1,6 +1,6 @@
 /*
- * For ThreadSanitizer, which does not see how libzmq's threads hand messages over: over inproc the memory that the
- * sender filled is what the receiver reads. Nothing in other builds.
+ * For ThreadSanitizer, which does not see how libzmq's threads hand messages over: over inproc the
+ * memory that the sender filled is what the receiver reads. Nothing in other builds.
  */
 #ifndef DCTX_HANDOVER_H
 #define DCTX_HANDOVER_H

@@ -108,7 +108,8 @@ dctx_error_t dctx_judge_bury_(const dctx_view_t *view, const dctx_verdict_t *ver
     if (view->policy->dead_stamp != NULL)
         view->policy->dead_stamp(&letter, view->policy->arg);
     zmsg_destroy(message_p);
-    /* A REP takes the next request when this one is answered, and the caller has nothing to answer. */
+    /* A REP takes the next request when this one is answered, and the caller has nothing to answer.
+     */
     int type = 0;
     size_t size = sizeof(type);
     if (zmq_getsockopt(view->handle, ZMQ_TYPE, &type, &size) == 0 && type == ZMQ_REP)

@@ -23,9 +23,9 @@ typedef struct dctx_verdict {
 } dctx_verdict_t;
 
 /*
- * The context that a message came with. *snapshot_p is the registry's empty snapshot and is replaced if
- * there is more. Counts and logs. If the policy rejects the message the verdict says why, and so does
- * dctx_error_detail().
+ * The context that a message came with. *snapshot_p is the registry's empty snapshot and is
+ * replaced if there is more. Counts and logs. If the policy rejects the message the verdict says
+ * why, and so does dctx_error_detail().
  */
 void dctx_judge_(const dctx_arrival_t *arrival, dctx_snapshot_t **snapshot_p,
                  dctx_verdict_t *ret_verdict);

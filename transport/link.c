@@ -353,7 +353,8 @@ static size_t add_item(void *socket, zmq_pollitem_t *items, size_t capacity, siz
 size_t dctx_link_poll_items(dctx_link_t *link, zmq_pollitem_t *ret_items, size_t capacity)
 {
     size_t count = 0;
-    /* Each item costs the caller two system calls a poll; and nothing comes to a ROUTER that is not bound. */
+    /* Each item costs the caller two system calls a poll; and nothing comes to a ROUTER that is not
+     * bound. */
     if (link->listeners != NULL)
         count = add_item(link->router, ret_items, capacity, count);
     const dctx_peer_t *peer;

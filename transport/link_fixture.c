@@ -37,7 +37,7 @@ dctx_snapshot_t *make_context(const char *tenant, const char *scope_name)
     return snapshot;
 }
 
-/* ---- callbacks --------------------------------------------------------------------------------- */
+/* ---- callbacks ------------------------------------------------------------------------------- */
 
 static told_t *record_told(node_t *node, int what, const char *peer)
 {
@@ -123,7 +123,7 @@ static void on_undelivered(const char *peer, const dctx_link_message_t *message,
         node->hook(node, told);
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 static int64_t virtual_clock(void *arg)
 {
@@ -220,7 +220,8 @@ static void wait_for_any(node_t *const *nodes)
 {
     zmq_pollitem_t items[ITEMS_MAX];
     size_t count = 0;
-    /* A condition may be met by what no socket of these shows (virtual time, a raw socket): so not long. */
+    /* A condition may be met by what no socket of these shows (virtual time, a raw socket): so not
+     * long. */
     long timeout = 5;
     for (; *nodes != NULL; nodes++) {
         if ((*nodes)->link == NULL)
@@ -273,7 +274,7 @@ bool first_malformed(node_t *const *nodes, const void *count)
     return counters_of(nodes[0]).malformed >= *(const uint64_t *)count;
 }
 
-/* ---- a peer made by hand ----------------------------------------------------------------------- */
+/* ---- a peer made by hand --------------------------------------------------------------------- */
 
 void fake_dial(fake_t *fake, const char *endpoint)
 {

@@ -1,4 +1,5 @@
-/* What a peer written by hand, careless or malicious, does to a link: it is counted, and does no harm. */
+/* What a peer written by hand, careless or malicious, does to a link: it is counted, and does no
+ * harm. */
 #include <criterion/criterion.h>
 
 #include <malloc.h>
@@ -54,7 +55,7 @@ static void expect_alive(fake_t *fake, node_t *node, const char *sign)
     cr_assert_arr_eq(record.payload.data, sign, strlen(sign));
 }
 
-/* ---- the handshake ----------------------------------------------------------------------------- */
+/* ---- the handshake --------------------------------------------------------------------------- */
 
 Test(hostile, a_stranger_must_say_hello_first, .init = fixture_init)
 {
@@ -191,7 +192,7 @@ Test(hostile, one_routing_id_cannot_be_two_peers, .init = fixture_init)
     close_node(&node, &fake);
 }
 
-/* ---- frames ------------------------------------------------------------------------------------ */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 Test(hostile, garbage_is_counted_and_the_peer_stays, .init = fixture_init)
 {
@@ -299,7 +300,7 @@ Test(hostile, a_frame_over_the_limit_ends_the_connection_and_no_more, .init = fi
     close_node(&node, &fake);
 }
 
-/* ---- messages ---------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 Test(hostile, gaps_and_repetitions_are_counted, .init = fixture_init)
 {
@@ -406,7 +407,7 @@ Test(hostile, half_a_window_is_acknowledged, .init = fixture_init)
     close_node(&node, &fake);
 }
 
-/* ---- floods ------------------------------------------------------------------------------------ */
+/* ---- floods ---------------------------------------------------------------------------------- */
 
 static size_t heap_in_use(void)
 {
@@ -507,7 +508,8 @@ static bool none_up(node_t *const *nodes, const void *arg)
     return counters.peers_down == counters.peers_up;
 }
 
-/* Many that say HELLO and nothing more: they are let go when they fall silent, and nothing of them stays. */
+/* Many that say HELLO and nothing more: they are let go when they fall silent, and nothing of them
+ * stays. */
 Test(hostile, those_who_only_say_hello_are_let_go, .init = fixture_init)
 {
     enum { COUNT = 60 };
@@ -555,7 +557,7 @@ Test(hostile, there_are_not_too_many_inbound_peers, .init = fixture_init)
     close_node(&node, &fake);
 }
 
-/* ---- a listener that does not keep the protocol ------------------------------------------------ */
+/* ---- a listener that does not keep the protocol ---------------------------------------------- */
 
 static bool was_refused(node_t *const *nodes, const void *count)
 {

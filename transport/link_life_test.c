@@ -40,7 +40,7 @@ static void open_pair(node_t *front, node_t *back, const dctx_link_options_t *op
     cr_assert(run_until(nodes, all_up, front_and_back));
 }
 
-/* ---- the handshake ----------------------------------------------------------------------------- */
+/* ---- the handshake --------------------------------------------------------------------------- */
 
 Test(life, another_name_is_refused, .init = fixture_init)
 {
@@ -184,7 +184,7 @@ Test(life, two_nodes_that_dial_each_other, .init = fixture_init)
     node_close(&back);
 }
 
-/* ---- death ------------------------------------------------------------------------------------- */
+/* ---- death ----------------------------------------------------------------------------------- */
 
 typedef struct listening_fake {
     void *socket;
@@ -330,7 +330,8 @@ Test(life, a_batch_that_never_left_comes_back, .init = fixture_init)
 
 Test(life, a_dead_dialler_is_noticed_by_sending_to_it, .init = fixture_init)
 {
-    /* Messages to send before the window is full; then nothing would be noticed but by heartbeat. */
+    /* Messages to send before the window is full; then nothing would be noticed but by heartbeat.
+     */
     enum { ROOM = 1000000 };
     node_t back = {.link = NULL};
     node_t *nodes[] = {&back, NULL};
@@ -341,7 +342,8 @@ Test(life, a_dead_dialler_is_noticed_by_sending_to_it, .init = fixture_init)
     fake_hello(&fake, "front", 7, "back", ROOM);
     cr_assert(run_until(nodes, is_up, "front"));
     fake_close(&fake);
-    /* How soon the ROUTER knows is the kernel's business; until then messages vanish with the connection. */
+    /* How soon the ROUTER knows is the kernel's business; until then messages vanish with the
+     * connection. */
     uint64_t accepted = 0;
     while (dctx_link_peer_is_up(back.link, "front")) {
         if (send_kind(&back, "front", DCTX_LINK_ASK, accepted, "x", NULL) == DCTX_OK)
@@ -357,7 +359,7 @@ Test(life, a_dead_dialler_is_noticed_by_sending_to_it, .init = fixture_init)
     node_close(&back);
 }
 
-/* ---- heartbeats, in virtual time --------------------------------------------------------------- */
+/* ---- heartbeats, in virtual time ------------------------------------------------------------- */
 
 static void virtual_node(node_t *node, fake_t *fake)
 {
@@ -478,7 +480,7 @@ Test(life, redialling_backs_off_to_a_second, .init = fixture_init)
     node_close(&node);
 }
 
-/* ---- destroying -------------------------------------------------------------------------------- */
+/* ---- destroying ------------------------------------------------------------------------------ */
 
 Test(life, destroy_does_not_hang_whatever_the_peers_do, .init = fixture_init, .timeout = 10)
 {
@@ -515,7 +517,7 @@ Test(life, destroy_does_not_hang_whatever_the_peers_do, .init = fixture_init, .t
     node_close(&good);
 }
 
-/* ---- callbacks that change things -------------------------------------------------------------- */
+/* ---- callbacks that change things ------------------------------------------------------------ */
 
 static void let_go(node_t *node, const told_t *told)
 {

@@ -1,5 +1,5 @@
-/* A link when memory runs out: any one allocation fails, or all from one on. Errors are told, nothing is lost
- * that was accepted, nothing leaks (the sanitizers look). */
+/* A link when memory runs out: any one allocation fails, or all from one on. Errors are told,
+ * nothing is lost that was accepted, nothing leaks (the sanitizers look). */
 #include <criterion/criterion.h>
 
 #include <stdio.h>

@@ -272,7 +272,7 @@ Test(link_policy, a_context_in_error_can_be_rejected, .init = init)
     }
 }
 
-/* ---- how long a message may be ------------------------------------------------------------------ */
+/* ---- how long a message may be --------------------------------------------------------------- */
 
 static char long_text[5000];
 
@@ -329,7 +329,8 @@ Test(link_policy, a_routing_id_is_not_inherited, .init = fixture_init)
     cr_assert(fake_receive_record(&first, &node, &record));
     cr_assert_eq(record.kind, DCTX_KIND_WELCOME);
     fake_close(&first);
-    /* From another address of the same host. The ROUTER is deaf to it until it knows that the first has gone. */
+    /* From another address of the same host. The ROUTER is deaf to it until it knows that the first
+     * has gone. */
     snprintf(endpoint, sizeof(endpoint), "tcp://127.0.0.2:0;%s", node.endpoint + strlen("tcp://"));
     bool answered = false;
     int64_t until = zclock_mono() + 10000;

@@ -57,8 +57,8 @@ static void judge(dctx_link_t *link, dctx_connection_t *connection, const dctx_c
     }
 }
 
-/* The context of the record at hand, and why it is refused, if it is. *ret_own: a new one of this message's, with
- * a reference for the caller, else NULL. */
+/* The context of the record at hand, and why it is refused, if it is. *ret_own: a new one of this
+ * message's, with a reference for the caller, else NULL. */
 static dctx_error_t context_of(dctx_link_t *link, dctx_connection_t *connection, bool asked,
                                const dctx_snapshot_t **ret_snapshot, dctx_snapshot_t **ret_own)
 {
@@ -165,8 +165,8 @@ static dctx_origin_t origin_of(const dctx_link_t *link, void *socket, zmq_msg_t 
     return origin;
 }
 
-/* Why a node may not come in under the name that it says; NULL: it may. *ret_cert is the caller's to
- * destroy. */
+/* Why a node may not come in under the name that it says; NULL: it may. *ret_cert is the caller's
+ * to destroy. */
 static const char *check_identity(const dctx_link_t *link, zmq_msg_t *frame,
                                   const dctx_origin_t *origin, const char *name, zcert_t **ret_cert)
 {
@@ -208,8 +208,8 @@ static void know(dctx_link_t *link, dctx_connection_t *connection, const dctx_or
         dctx_origin_note_(origin, cert, &connection->base);
 }
 
-/* Whether a frame came over the very connection that the routing id had when hands were shaken. When that has gone
- * another peer may take its id. */
+/* Whether a frame came over the very connection that the routing id had when hands were shaken.
+ * When that has gone another peer may take its id. */
 static bool is_of(const dctx_link_t *link, const dctx_connection_t *connection, zmq_msg_t *frame)
 {
     const char *address = property(frame, "Peer-Address");
@@ -597,8 +597,8 @@ static bool read_dealers(dctx_link_t *link, size_t *budget)
     return any;
 }
 
-/* A frame from the ROUTER and one from each DEALER in turn. Where the budget ends, the next call goes on with
- * the others, so that a flood on one socket does not silence the rest. */
+/* A frame from the ROUTER and one from each DEALER in turn. Where the budget ends, the next call
+ * goes on with the others, so that a flood on one socket does not silence the rest. */
 static void read_all(dctx_link_t *link, size_t *budget)
 {
     bool any = true;
@@ -615,8 +615,8 @@ static void read_all(dctx_link_t *link, size_t *budget)
     }
 }
 
-/* True if a connection has ended. Each is then to be read once more, because what the peer sent last may have
- * come since it was drained. */
+/* True if a connection has ended. Each is then to be read once more, because what the peer sent
+ * last may have come since it was drained. */
 static bool look_for_ends(dctx_link_t *link)
 {
     bool any = false;
@@ -650,8 +650,8 @@ bool dctx_link_receive_(dctx_link_t *link, size_t most)
     if (link->delivery.active)
         deliver(link, &budget);
     read_all(link, &budget);
-    /* To look at a monitor costs as much as to read a frame. When nothing was read it may be what woke the
-     * caller; else it can wait. */
+    /* To look at a monitor costs as much as to read a frame. When nothing was read it may be what
+     * woke the caller; else it can wait. */
     if ((budget == most || link->now - link->looked >= LOOK_EVERY) && look_for_ends(link))
         read_all(link, &budget);
     return budget == 0;

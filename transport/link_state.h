@@ -54,11 +54,12 @@ struct dctx_link {
 
     dctx_lookup_t by_name;
     dctx_lookup_t by_id;
-    /* All that are listed; and those that are dialled, apart, because each round of work walks them. */
+    /* All that are listed; and those that are dialled, apart, because each round of work walks
+     * them. */
     TAILQ_HEAD(, dctx_peer) peers;
     TAILQ_HEAD(, dctx_peer) dialled;
-    uint64_t
-        dialled_changed; /* counts changes of the second and of its connections, for those that walk it */
+    uint64_t dialled_changed; /* counts changes of the second and of its connections, for those that
+                                 walk it */
     size_t inbound;
 
     dctx_connection_t *dirty;
@@ -127,9 +128,10 @@ void dctx_link_settle_(dctx_link_t *link);
 void dctx_link_mark_dirty_(dctx_link_t *link, dctx_connection_t *connection);
 
 /*
- * The record that a message travels as, over a connection, with what of its context may leave there; NULL:
- * whichever, with all. *ret_stamp has the stamp's bytes, unless the snapshot has, and is the caller's to close,
- * also after an error. DCTX_ERR_INVALID, DCTX_ERR_LIMIT, and what the stamp's encoding refused with.
+ * The record that a message travels as, over a connection, with what of its context may leave
+ * there; NULL: whichever, with all. *ret_stamp has the stamp's bytes, unless the snapshot has, and
+ * is the caller's to close, also after an error. DCTX_ERR_INVALID, DCTX_ERR_LIMIT, and what the
+ * stamp's encoding refused with.
  */
 dctx_error_t dctx_link_record_(dctx_link_t *link, const dctx_connection_t *connection,
                                const dctx_link_message_t *message, dctx_record_t *ret_record,

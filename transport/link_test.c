@@ -208,7 +208,7 @@ Test(link, messages_that_cannot_travel_are_refused, .init = fixture_init)
     node_close(&node);
 }
 
-/* ---- batches ----------------------------------------------------------------------------------- */
+/* ---- batches --------------------------------------------------------------------------------- */
 
 Test(link, messages_sent_together_travel_together, .init = fixture_init)
 {
@@ -278,7 +278,7 @@ Test(link, long_messages_arrive_among_short_ones, .init = fixture_init)
     node_close(&back);
 }
 
-/* ---- flow control ------------------------------------------------------------------------------ */
+/* ---- flow control ---------------------------------------------------------------------------- */
 
 static bool held_back(node_t *const *nodes, const void *arg)
 {
@@ -381,7 +381,7 @@ Test(link, process_stops_where_it_was_told_to, .init = fixture_init)
     node_close(&back);
 }
 
-/* ---- threads ----------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 typedef struct server {
     node_t node;
@@ -432,7 +432,7 @@ Test(link, two_threads_over_inproc, .init = fixture_init)
     two_threads("inproc://two-threads");
 }
 
-/* ---- limits of the process --------------------------------------------------------------------- */
+/* ---- limits of the process ------------------------------------------------------------------- */
 
 Test(link, out_of_sockets_is_an_error, .init = fixture_init)
 {

@@ -56,9 +56,9 @@ static void release(dctx_loop_entry_t *entry)
 }
 
 /*
- * Ends an entry. A timer that zloop_timer_end() ends may still fire once: the zloop looks at what ended
- * only after it ran what is due. So a timer's entry stays, without its context, until it fires for the
- * last time, or the loop goes. One whose handler is on the stack is left to that.
+ * Ends an entry. A timer that zloop_timer_end() ends may still fire once: the zloop looks at what
+ * ended only after it ran what is due. So a timer's entry stays, without its context, until it
+ * fires for the last time, or the loop goes. One whose handler is on the stack is left to that.
  */
 static void end(dctx_loop_entry_t *entry)
 {

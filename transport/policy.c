@@ -64,7 +64,8 @@ static bool has_name(const dctx_names_t *names, dctx_bytes_t name)
     .enter = {.stamp_bytes = SIZE_MAX, .chain_names = SIZE_MAX}, .trace = DCTX_CLAIM_BELIEVE,      \
     .deadline = DCTX_CLAIM_BELIEVE
 
-/* What passes through unknown is as far from known as can be: a stranger neither gets nor brings it. */
+/* What passes through unknown is as far from known as can be: a stranger neither gets nor brings
+ * it. */
 static dctx_names_t nothing = {0};
 
 static dctx_policy_t default_policy = {

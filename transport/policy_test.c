@@ -1,4 +1,5 @@
-/* What may leave and enter on a socket. The class is the policy's, so that one process is enough. */
+/* What may leave and enter on a socket. The class is the policy's, so that one process is enough.
+ */
 #include <criterion/criterion.h>
 
 #include <stdio.h>
@@ -143,7 +144,7 @@ static uint64_t stripped(const dctx_policy_t *policy, const char *key, dctx_stri
     return found.count;
 }
 
-/* ---- reach ------------------------------------------------------------------------------------- */
+/* ---- reach ----------------------------------------------------------------------------------- */
 
 Test(policy, a_key_goes_as_far_as_its_reach, .init = init)
 {
@@ -312,7 +313,7 @@ Test(policy, strangers_learn_only_what_may_go_anywhere, .init = init)
     zsock_destroy(&pull);
 }
 
-/* ---- lists ------------------------------------------------------------------------------------- */
+/* ---- lists ----------------------------------------------------------------------------------- */
 
 Test(policy, lists_allow_and_deny_with_prefixes, .init = init)
 {
@@ -402,7 +403,7 @@ Test(policy, strangers_cannot_fill_the_counters, .init = init)
     dctx_policy_unref(&policy);
 }
 
-/* ---- errors ------------------------------------------------------------------------------------ */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
 typedef struct letters {
     int count;
@@ -549,7 +550,7 @@ Test(policy, what_leaves_has_caps_too, .init = init)
     dctx_policy_unref(&policy);
 }
 
-/* ---- claims ------------------------------------------------------------------------------------ */
+/* ---- claims ---------------------------------------------------------------------------------- */
 
 Test(policy, the_chain_is_believed_restarted_or_dropped, .init = init)
 {
@@ -622,7 +623,7 @@ Test(policy, trace_and_deadline_are_believed_restarted_or_dropped, .init = init)
     }
 }
 
-/* ---- making ------------------------------------------------------------------------------------ */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 Test(policy, impossible_options_are_refused, .init = init)
 {

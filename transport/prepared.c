@@ -10,8 +10,8 @@ const uint8_t dctx_magic_[DCTX_MAGIC_SIZE] = {0xd7, 'd', 'c', 't', 'x', 0x01};
 #define KEPT_MAX 4
 
 /*
- * A frame that was made, and those made before it. Published with the snapshot's companion (release,
- * acquire) and not changed after; the bytes are shared by libzmq's own count.
+ * A frame that was made, and those made before it. Published with the snapshot's companion
+ * (release, acquire) and not changed after; the bytes are shared by libzmq's own count.
  */
 typedef struct prepared {
     dctx_companion_t base;
@@ -111,8 +111,8 @@ static void keep(const dctx_snapshot_t *snapshot, dctx_companion_t *companion,
     made->peer = peer;
     made->stamped = stamped;
     made->stripped = *stripped;
-    /* The first copy of a frame changes it, to one whose bytes are shared; later ones do not, so any
-     * thread may copy it once it is published. */
+    /* The first copy of a frame changes it, to one whose bytes are shared; later ones do not, so
+     * any thread may copy it once it is published. */
     (void)zmq_msg_init(&made->frame);
     if (zmq_msg_copy(&made->frame, frame) != 0 ||
         !dctx_snapshot_set_companion_(snapshot, companion, &made->base)) {

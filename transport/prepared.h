@@ -15,9 +15,9 @@ static inline bool dctx_is_stamp_(const void *data, size_t size)
 }
 
 /*
- * The stamp to send; *ret_stamped is false if the context is empty, or nothing of it may leave; then,
- * unless `always`, the frame is empty as well. A snapshot that is sent again shares one frame's bytes
- * between all its messages. Counts what was stripped. DCTX_ERR_LIMIT, DCTX_ERR_CODEC,
+ * The stamp to send; *ret_stamped is false if the context is empty, or nothing of it may leave;
+ * then, unless `always`, the frame is empty as well. A snapshot that is sent again shares one
+ * frame's bytes between all its messages. Counts what was stripped. DCTX_ERR_LIMIT, DCTX_ERR_CODEC,
  * DCTX_ERR_NOMEM.
  */
 dctx_error_t dctx_prepare_(const dctx_snapshot_t *snapshot, dctx_policy_t *policy,

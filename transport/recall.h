@@ -1,6 +1,7 @@
 /*
- * What a thread received lately: a stamp's bytes, and the snapshot that was made of them. Peers send
- * the same context with many messages; each but the first is then one comparison and one reference.
+ * What a thread received lately: a stamp's bytes, and the snapshot that was made of them. Peers
+ * send the same context with many messages; each but the first is then one comparison and one
+ * reference.
  *
  * Bounded: a few stamps a thread, of a bounded size, replaced by those that come. Only stamps that
  * were accepted are kept, so a flood of bad ones does not get in; and where stamp after stamp was

@@ -1,4 +1,5 @@
-/* Frames and records: what is written is what docs/wire.md says, and what is not of that form is refused. */
+/* Frames and records: what is written is what docs/wire.md says, and what is not of that form is
+ * refused. */
 #include <criterion/criterion.h>
 
 #include <stdio.h>
@@ -200,7 +201,7 @@ Test(record, random_bytes_do_no_harm)
     }
 }
 
-/* ---- the handshake's map ----------------------------------------------------------------------- */
+/* ---- the handshake's map --------------------------------------------------------------------- */
 
 static dctx_error_t decode(const char *bytes, size_t size, dctx_hello_t *ret_hello)
 {
@@ -280,7 +281,7 @@ Test(hello, node_names_are_of_one_alphabet)
     cr_assert(!dctx_node_name_is_valid_("a@b", 3));
 }
 
-/* ---- the table --------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 Test(lookup, finds_what_was_inserted_and_not_what_was_removed)
 {

@@ -176,8 +176,8 @@ static bool is_bound(const dctx_key_t *key, dctx_bytes_t name, void *arg)
     return false;
 }
 
-/* The request that the thread works for: the wire form of the bound keys, which is the same bytes in
- * every process. Keeps *ret_request alive. */
+/* The request that the thread works for: the wire form of the bound keys, which is the same bytes
+ * in every process. Keeps *ret_request alive. */
 static dctx_error_t request_of(dctx_seals_t *seals, dctx_snapshot_t **ret_request,
                                dctx_bytes_t *ret_wire)
 {

@@ -135,7 +135,8 @@ static known_t *look_up(dctx_curve_t *curve, const char *key)
             return NULL;
         zhashx_update(curve->known, key, known);
     }
-    /* Reads the directory again if it changed. The certificate is the store's, which may purge it. */
+    /* Reads the directory again if it changed. The certificate is the store's, which may purge it.
+     */
     zcert_t *cert = zcertstore_lookup(curve->store, key);
     zcert_destroy(&known->cert);
     known->cert = cert != NULL ? zcert_dup(cert) : NULL;

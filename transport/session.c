@@ -50,8 +50,8 @@ static const dctx_type_t session_type = {.name = "dctx.session",
 
 /* ---- keys ------------------------------------------------------------------------------------ */
 
-/* Whether any registry has them: set once and for all, before such a registry is frozen and handed to
- * the threads that receive, so relaxed. */
+/* Whether any registry has them: set once and for all, before such a registry is frozen and handed
+ * to the threads that receive, so relaxed. */
 static atomic_bool wanted;
 
 dctx_error_t dctx_session_register(dctx_registry_t *registry)

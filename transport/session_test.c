@@ -147,8 +147,8 @@ Test(session, behind_a_proxy_it_is_absent, .init = init)
     zsock_destroy(&back);
 }
 
-/* A proxy that runs, between sockets of all kinds of transport. Over inproc nothing is known by itself; over tcp the
- * connection is the proxy's, and only a policy can say so. */
+/* A proxy that runs, between sockets of all kinds of transport. Over inproc nothing is known by
+ * itself; over tcp the connection is the proxy's, and only a policy can say so. */
 Test(session, behind_a_running_proxy_it_is_absent, .init = init)
 {
     static const char *const backs[] = {"inproc://session-back", "tcp://127.0.0.1:*"};
@@ -195,7 +195,7 @@ Test(session, behind_a_running_proxy_it_is_absent, .init = init)
     dctx_policy_unref(&policy);
 }
 
-/* ---- under CURVE ------------------------------------------------------------------------------- */
+/* ---- under CURVE ----------------------------------------------------------------------------- */
 
 typedef struct secured {
     zactor_t *auth;
@@ -270,8 +270,8 @@ Test(session, under_curve_the_server_knows_the_clients_key, .init = init)
     drop(&all);
 }
 
-/* Without enforcing, libzmq lets clients in when no handler is there, and then repeats what they call
- * themselves. */
+/* Without enforcing, libzmq lets clients in when no handler is there, and then repeats what they
+ * call themselves. */
 Test(session, what_nobody_vouches_for_is_not_told, .init = init)
 {
     secured_t all = secure(false);
@@ -285,7 +285,7 @@ Test(session, what_nobody_vouches_for_is_not_told, .init = init)
     drop(&all);
 }
 
-/* ---- a peer that lies in the handshake ---------------------------------------------------------- */
+/* ---- a peer that lies in the handshake ------------------------------------------------------- */
 
 static void put(int fd, const void *data, size_t size)
 {

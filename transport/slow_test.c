@@ -1,6 +1,6 @@
 /*
- * Peers that are half open, slow, or gone without a word: raw TCP connections that speak as much of ZMTP as suits the
- * test. Nothing hangs, nothing grows, and good peers are served beside them.
+ * Peers that are half open, slow, or gone without a word: raw TCP connections that speak as much of
+ * ZMTP as suits the test. Nothing hangs, nothing grows, and good peers are served beside them.
  */
 #include <criterion/criterion.h>
 
@@ -19,7 +19,7 @@
 #define MANY    30
 #define WAIT_MS 10000 /* only a failure takes that long */
 
-/* ---- a connection of our own -------------------------------------------------------------------- */
+/* ---- a connection of our own ----------------------------------------------------------------- */
 
 static int raw_connect(const char *endpoint)
 {
@@ -97,7 +97,7 @@ static size_t open_files(void)
     return count;
 }
 
-/* ---- sockets ------------------------------------------------------------------------------------ */
+/* ---- sockets --------------------------------------------------------------------------------- */
 
 static zsock_t *server, *good;
 
@@ -264,7 +264,7 @@ Test(slow, who_vanishes_is_given_up)
     close_sockets();
 }
 
-/* ---- links -------------------------------------------------------------------------------------- */
+/* ---- links ----------------------------------------------------------------------------------- */
 
 #define SECOND INT64_C(1000000000)
 
@@ -406,8 +406,8 @@ Test(slow, a_link_gives_up_who_vanishes)
     close_served(&served);
 }
 
-/* It says that it takes four thousand messages, and takes none: they are held, and then refused; and when it is
- * given up they come back. */
+/* It says that it takes four thousand messages, and takes none: they are held, and then refused;
+ * and when it is given up they come back. */
 Test(slow, a_link_holds_no_more_for_who_never_reads, .timeout = 60)
 {
     static char bulk[2000];

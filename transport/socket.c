@@ -24,9 +24,9 @@ struct dctx_port {
 };
 
 /*
- * libzmq tells of a socket's endpoints the last, and no other. So once one was seen that leads off this host
- * the socket is marked, for good, in an option that has no meaning but on Windows. A table of our own
- * would not hear of it when a socket is closed and another gets its address.
+ * libzmq tells of a socket's endpoints the last, and no other. So once one was seen that leads off
+ * this host the socket is marked, for good, in an option that has no meaning but on Windows. A
+ * table of our own would not hear of it when a socket is closed and another gets its address.
  */
 #define OFF_HOST_MARK 94 /* ZMQ_LOOPBACK_FASTPATH */
 
@@ -45,7 +45,8 @@ dctx_error_t dctx_socket_view_(void *socket, dctx_view_t *ret_view)
         return DCTX_OK;
     }
     void *handle = socket;
-    /* A plain handle is most often meant; libzmq knows its own, and zsock_resolve() would ask it. */
+    /* A plain handle is most often meant; libzmq knows its own, and zsock_resolve() would ask it.
+     */
     if (socket != NULL && (zsock_is(socket) || zactor_is(socket)))
         handle = zsock_resolve(socket);
     int type = handle != NULL ? option(handle, ZMQ_TYPE) : -1;
@@ -95,8 +96,8 @@ static inline bool is_loopback_v4(const char *address)
     return *address == '\0' || *address == ':' || *address == ']';
 }
 
-/* True if the ZAP handler was asked for certain. With a domain and without enforcing it, libzmq lets
- * everybody in when there is no handler; and then the peer's own word for its user id, in the
+/* True if the ZAP handler was asked for certain. With a domain and without enforcing it, libzmq
+ * lets everybody in when there is no handler; and then the peer's own word for its user id, in the
  * handshake, would be taken. */
 static bool is_vouched(void *handle)
 {
@@ -106,7 +107,8 @@ static bool is_vouched(void *handle)
            option(handle, ZMQ_ZAP_ENFORCE_DOMAIN) == 1;
 }
 
-/* A loopback address, with a port behind it or not. Digits only: a host's name may begin like one. */
+/* A loopback address, with a port behind it or not. Digits only: a host's name may begin like one.
+ */
 static bool is_loopback(const char *address)
 {
     if (begins(address, "[::1]") || strcmp(address, "::1") == 0)
@@ -137,7 +139,8 @@ static bool last_is_on_host(void *handle)
     static _Thread_local char known[ENDPOINT_SHORT] __attribute__((tls_model("initial-exec")));
     static _Thread_local bool answer __attribute__((tls_model("initial-exec")));
     char endpoint[ENDPOINT_SIZE];
-    /* libzmq fills the buffer with zeroes to its end: so first a short one, which nearly always does. */
+    /* libzmq fills the buffer with zeroes to its end: so first a short one, which nearly always
+     * does. */
     size_t size = ENDPOINT_SHORT;
     if (zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, endpoint, &size) != 0) {
         size = sizeof(endpoint);
@@ -158,8 +161,8 @@ static bool last_is_on_host(void *handle)
 static bool stays_on_host(void *handle)
 {
     static const int yes = 1;
-    /* Whether any socket was: until then none needs to be asked. Relaxed: whoever gets a socket from
-     * another thread sees what that one did before. */
+    /* Whether any socket was: until then none needs to be asked. Relaxed: whoever gets a socket
+     * from another thread sees what that one did before. */
     static atomic_bool any_marked;
     if (atomic_load_explicit(&any_marked, memory_order_relaxed) &&
         option(handle, OFF_HOST_MARK) == 1)

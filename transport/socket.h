@@ -49,8 +49,9 @@ typedef const char *(*dctx_property_fn)(void *frame, const char *name);
 void dctx_socket_origin_(const dctx_view_t *view, dctx_property_fn property, void *frame,
                          bool whole, dctx_origin_t *ret_origin);
 
-/* Puts upstream address and security session into a snapshot, as far as its registry has their keys; `cert`
- * may be NULL. Without memory they are absent: that is no reason to refuse a message. */
+/* Puts upstream address and security session into a snapshot, as far as its registry has their
+ * keys; `cert` may be NULL. Without memory they are absent: that is no reason to refuse a message.
+ */
 void dctx_origin_note_(const dctx_origin_t *origin, zcert_t *cert, dctx_snapshot_t **snapshot_p);
 
 #endif

@@ -14,9 +14,9 @@
 /* ---- sending --------------------------------------------------------------------------------- */
 
 /*
- * Sends all frames, and keeps them. Once the first is taken the others are, but for signals, and where
- * the one peer of a PAIR goes in between: so they do not wait, and the whole message is still there to
- * be sent to the next.
+ * Sends all frames, and keeps them. Once the first is taken the others are, but for signals, and
+ * where the one peer of a PAIR goes in between: so they do not wait, and the whole message is still
+ * there to be sent to the next.
  */
 static int send_frames(void *handle, zmsg_t *message, zmq_msg_t *stamp, bool stamped)
 {

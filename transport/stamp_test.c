@@ -148,7 +148,7 @@ Test(stamp, is_what_the_format_says, .init = init)
     drop_pair(&pair);
 }
 
-/* ---- sockets ----------------------------------------------------------------------------------- */
+/* ---- sockets --------------------------------------------------------------------------------- */
 
 static void exchange_with_context(void *from, void *to)
 {
@@ -252,7 +252,7 @@ Test(stamp, to_an_actor_and_to_a_raw_handle, .init = init)
     zmq_ctx_term(context);
 }
 
-/* ---- what goes wrong --------------------------------------------------------------------------- */
+/* ---- what goes wrong ------------------------------------------------------------------------- */
 
 Test(stamp, a_stream_socket_is_refused, .init = init)
 {
@@ -368,7 +368,7 @@ Test(stamp, content_that_looks_like_one_is_not_taken_for_one, .init = init)
     drop_pair(&pair);
 }
 
-/* ---- attaching --------------------------------------------------------------------------------- */
+/* ---- attaching ------------------------------------------------------------------------------- */
 
 Test(stamp, receive_and_attach, .init = init)
 {

@@ -11,7 +11,8 @@ static bool is(const dctx_tally_t *tally, dctx_bytes_t name, dctx_strip_t reason
            strncasecmp(tally->name, name.data, name.size) == 0;
 }
 
-/* Names come from strangers who may choose them to collide; the bound on all tallies bounds that. */
+/* Names come from strangers who may choose them to collide; the bound on all tallies bounds that.
+ */
 static size_t bucket_of(dctx_bytes_t name)
 {
     uint32_t hash = 2166136261u;

@@ -1,4 +1,5 @@
-/* A thread in the manner of a zactor: it inherits the context, may fail to start, and always stops. */
+/* A thread in the manner of a zactor: it inherits the context, may fail to start, and always stops.
+ */
 #include <criterion/criterion.h>
 
 #include <string.h>

@@ -1,11 +1,12 @@
 /*
  * bench_flood.c - what a flood of bad stamps takes from a good peer on the same socket.
  *
- * A socket serves its peers in turn: a good peer gets a message through for each of the flood's, so what it loses is
- * what the receiving thread spends on those. Both send messages of 64 bytes with a stamp; the flood's stamps are cut,
- * of another version, or claim more than there is. The receiver's own processor time is measured, for good messages
- * alone and for good among as many bad, in turns. `kept` is how much of its rate is left to a peer that wants half of
- * what the receiver can do; it is also how this flood compares to a second good peer as busy.
+ * A socket serves its peers in turn: a good peer gets a message through for each of the flood's, so
+ * what it loses is what the receiving thread spends on those. Both send messages of 64 bytes with a
+ * stamp; the flood's stamps are cut, of another version, or claim more than there is. The
+ * receiver's own processor time is measured, for good messages alone and for good among as many
+ * bad, in turns. `kept` is how much of its rate is left to a peer that wants half of what the
+ * receiver can do; it is also how this flood compares to a second good peer as busy.
  */
 #include <stdio.h>
 #include <string.h>

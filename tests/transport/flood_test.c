@@ -1,6 +1,6 @@
 /*
- * One peer floods a socket with bad stamps, another sends good messages on the same socket: every good one
- * arrives with its context, and the library holds no more memory after than before.
+ * One peer floods a socket with bad stamps, another sends good messages on the same socket: every
+ * good one arrives with its context, and the library holds no more memory after than before.
  */
 #include <criterion/criterion.h>
 
@@ -152,7 +152,8 @@ Test(flood, of_bad_stamps_beside_good_ones)
     cr_assert_eq(good, ROUNDS);
     cr_assert_eq(held, after_warm_up, "%zu bytes after warming up, %zu at the end", after_warm_up,
                  held);
-    /* 15,000 messages later. A byte kept of each would be less than the slack; the stamp of each, much more. */
+    /* 15,000 messages later. A byte kept of each would be less than the slack; the stamp of each,
+     * much more. */
     size_t grown = resident() > resident_then ? resident() - resident_then : 0;
     cr_assert_lt(grown, SLACK, "the process grew by %zu bytes", grown);
     dctx_transport_counters_t counters;
@@ -162,7 +163,7 @@ Test(flood, of_bad_stamps_beside_good_ones)
     close_peers(&peers);
 }
 
-/* ---- what the flood takes from the good one ----------------------------------------------------- */
+/* ---- what the flood takes from the good one -------------------------------------------------- */
 
 static int64_t own_cpu_ns(void)
 {
@@ -172,9 +173,10 @@ static int64_t own_cpu_ns(void)
 }
 
 /*
- * A socket serves its peers in turn, so beside a flood a peer gets a message through for each of the flood's:
- * what it loses is what the receiver's thread spends on those. That is measured in the thread's own
- * processor time, which a busy machine does not take, in alternating slices, and the best of each counts.
+ * A socket serves its peers in turn, so beside a flood a peer gets a message through for each of
+ * the flood's: what it loses is what the receiver's thread spends on those. That is measured in the
+ * thread's own processor time, which a busy machine does not take, in alternating slices, and the
+ * best of each counts.
  */
 Test(flood, takes_little_of_a_good_peers_rate)
 {

@@ -1,6 +1,6 @@
 /*
- * Context through every kind of socket, over every transport, with CURVE and without; through proxies,
- * and to peers that know nothing of it. Through the public headers only.
+ * Context through every kind of socket, over every transport, with CURVE and without; through
+ * proxies, and to peers that know nothing of it. Through the public headers only.
  */
 #include <criterion/criterion.h>
 
@@ -32,7 +32,7 @@ static void fini(void)
     rmdir(directory);
 }
 
-/* ---- sockets ----------------------------------------------------------------------------------- */
+/* ---- sockets --------------------------------------------------------------------------------- */
 
 typedef struct way {
     const char *transport;
@@ -74,7 +74,7 @@ static void join(way_t way, zsock_t *bound, zsock_t *connected)
     cr_assert_eq(zsock_connect(connected, "%s", zsock_endpoint(bound)), 0);
 }
 
-/* ---- exchanges --------------------------------------------------------------------------------- */
+/* ---- exchanges ------------------------------------------------------------------------------- */
 
 static void check_context(const dctx_snapshot_t *snapshot, const char *who)
 {
@@ -284,7 +284,7 @@ Test(matrix, tcp_under_curve, .init = init, .fini = fini)
     stop_auth();
 }
 
-/* ---- what stands between ----------------------------------------------------------------------- */
+/* ---- what stands between --------------------------------------------------------------------- */
 
 Test(matrix, through_czmqs_proxy, .init = init, .fini = fini)
 {
@@ -393,7 +393,7 @@ Test(matrix, stamped_and_unstamped_messages_on_one_socket, .init = init, .fini =
     zsock_destroy(&receiver);
 }
 
-/* ---- frames ------------------------------------------------------------------------------------ */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 Test(matrix, frames_grow_and_move, .init = init, .fini = fini)
 {
@@ -455,8 +455,8 @@ Test(matrix, frames_of_a_failed_send_are_still_there, .init = init, .fini = fini
     zsock_destroy(&router);
 }
 
-/* The stamp of a context that does not change is made once: the receiver in this process sees the very
- * bytes. */
+/* The stamp of a context that does not change is made once: the receiver in this process sees the
+ * very bytes. */
 Test(matrix, a_stamp_is_made_once_for_many_messages, .init = init, .fini = fini)
 {
     zsock_t *sender = new_socket(ZMQ_PUSH), *receiver = new_socket(ZMQ_PULL);
@@ -486,7 +486,7 @@ Test(matrix, a_stamp_is_made_once_for_many_messages, .init = init, .fini = fini)
     zsock_destroy(&receiver);
 }
 
-/* ---- attaching --------------------------------------------------------------------------------- */
+/* ---- attaching ------------------------------------------------------------------------------- */
 
 static dctx_error_t note_context(zmsg_t **message_p, void *arg)
 {
