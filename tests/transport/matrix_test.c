@@ -19,6 +19,14 @@ static char directory[] = "/tmp/dctx-matrix-XXXXXX";
 static zactor_t *auth;
 static zcert_t *server_cert, *client_cert;
 
+typedef struct way {
+    const char *transport;
+    bool curve;
+} way_t;
+
+/* Who the receiver should see at the other end; NULL: what stands between hides it. */
+static const way_t *expected;
+
 static void init(void)
 {
     const dctx_key_options_t options = {.name = "tenant", .type = DCTX_TYPE_STRING};
@@ -27,17 +35,19 @@ static void init(void)
     cr_assert_not_null(mkdtemp(directory));
 }
 
+/* With the contexts that say who sent a message. */
+static void init_senders(void)
+{
+    cr_assert_eq(dctx_session_register(NULL), DCTX_OK);
+    init();
+}
+
 static void fini(void)
 {
     rmdir(directory);
 }
 
 /* ---- sockets --------------------------------------------------------------------------------- */
-
-typedef struct way {
-    const char *transport;
-    bool curve;
-} way_t;
 
 static void secure(zsock_t *bound, zsock_t *connected)
 {
@@ -76,8 +86,27 @@ static void join(way_t way, zsock_t *bound, zsock_t *connected)
 
 /* ---- exchanges ------------------------------------------------------------------------------- */
 
+/* Every kind of socket knows whose connection a message came over, but over inproc. */
+static void check_sender(const dctx_snapshot_t *snapshot, const char *who)
+{
+    const char *address = dctx_snapshot_upstream_address(snapshot);
+    const dctx_session_t *session = dctx_snapshot_security_session(snapshot);
+    const char *start = strcmp(expected->transport, "tcp") == 0   ? "127.0.0.1"
+                        : strcmp(expected->transport, "ipc") == 0 ? "localhost:"
+                                                                  : NULL;
+    if (start == NULL)
+        cr_assert_null(address, "%s", who);
+    else
+        cr_assert(address != NULL && strncmp(address, start, strlen(start)) == 0, "%s", who);
+    cr_assert_eq(session != NULL, expected->curve, "%s", who);
+    if (session != NULL)
+        cr_assert_eq(session->mechanism, DCTX_MECHANISM_CURVE, "%s", who);
+}
+
 static void check_context(const dctx_snapshot_t *snapshot, const char *who)
 {
+    if (expected != NULL)
+        check_sender(snapshot, who);
     char chain[64];
     const char *value = dctx_snapshot_get(snapshot, tenant);
     cr_assert_not_null(value, "%s: no context", who);
@@ -225,6 +254,7 @@ static void published(way_t way, int publisher_type, int subscriber_type)
 
 static void every_pattern(way_t way)
 {
+    expected = &way;
     DCTX_SCOPE("gateway");
     cr_assert_eq(dctx_set(tenant, "acme"), DCTX_OK);
     there_and_back(way, ZMQ_PAIR, ZMQ_PAIR, "PAIR");
@@ -236,6 +266,7 @@ static void every_pattern(way_t way)
     published(way, ZMQ_XPUB, ZMQ_SUB);
     published(way, ZMQ_PUB, ZMQ_XSUB);
     published(way, ZMQ_XPUB, ZMQ_XSUB);
+    expected = NULL;
 }
 
 static void start_auth(void)
@@ -255,29 +286,29 @@ static void stop_auth(void)
     zcert_destroy(&client_cert);
 }
 
-Test(matrix, inproc, .init = init, .fini = fini)
+Test(matrix, inproc, .init = init_senders, .fini = fini)
 {
     every_pattern((way_t){"inproc", false});
 }
 
-Test(matrix, ipc, .init = init, .fini = fini)
+Test(matrix, ipc, .init = init_senders, .fini = fini)
 {
     every_pattern((way_t){"ipc", false});
 }
 
-Test(matrix, tcp, .init = init, .fini = fini)
+Test(matrix, tcp, .init = init_senders, .fini = fini)
 {
     every_pattern((way_t){"tcp", false});
 }
 
-Test(matrix, ipc_under_curve, .init = init, .fini = fini)
+Test(matrix, ipc_under_curve, .init = init_senders, .fini = fini)
 {
     start_auth();
     every_pattern((way_t){"ipc", true});
     stop_auth();
 }
 
-Test(matrix, tcp_under_curve, .init = init, .fini = fini)
+Test(matrix, tcp_under_curve, .init = init_senders, .fini = fini)
 {
     start_auth();
     every_pattern((way_t){"tcp", true});

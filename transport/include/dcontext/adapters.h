@@ -1,9 +1,10 @@
 /*
- * dcontext/adapters.h - context in czmq's own loops and threads: a zloop's readers, timers and tickets,
- * and a thread in the manner of a zactor.
+ * dcontext/adapters.h - context in czmq's own loops and threads: a zloop's readers, timers and
+ * tickets, and a thread in the manner of a zactor.
  *
- * For a zpoller, a plain poll() or another library's loop no adapter is needed: when the socket is ready
- * call dctx_recv_attach() or dctx_recv_call(); for a callback that runs later use a dctx_task_t.
+ * For a zpoller, a plain poll() or another library's loop no adapter is needed: when the socket is
+ * ready call dctx_recv_attach() or dctx_recv_call(); for a callback that runs later use a
+ * dctx_task_t.
  */
 #ifndef DCONTEXT_ADAPTERS_H
 #define DCONTEXT_ADAPTERS_H
@@ -21,16 +22,16 @@ extern "C" {
 typedef struct dctx_loop dctx_loop_t;             /* what this library has in one zloop_t */
 typedef struct dctx_loop_entry dctx_loop_entry_t; /* a reader, timer or ticket in it */
 
-/* Handlers, with the context attached and a scope of the entry's name open. -1 ends the loop, 0 goes on.
- * A reader may take *message_p over by setting it to NULL. */
+/* Handlers, with the context attached and a scope of the entry's name open. -1 ends the loop, 0
+ * goes on. A reader may take *message_p over by setting it to NULL. */
 typedef int (*dctx_loop_reader_fn)(dctx_loop_t *loop, void *socket, zmsg_t **message_p, void *arg);
 typedef int (*dctx_loop_timer_fn)(dctx_loop_t *loop, void *arg);
 
 /*
  * Adapt a loop.
  *
- * Ownership: the zloop_t stays the caller's and must outlive this; destroy takes all entries out of it, and
- *   it must not run again after.
+ * Ownership: the zloop_t stays the caller's and must outlive this; destroy takes all entries out of
+ *   it, and it must not run again after.
  * Errors: DCTX_ERR_NOMEM. Thread-safety: the loop's thread, here and below.
  * Limits and units: none.
  */
@@ -51,8 +52,9 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_loop_reader(dctx_loop_t *loop, zso
                                                           dctx_loop_entry_t **ret_entry);
 
 /*
- * A timer: `times` times, every `delay` milliseconds; 0 times: for ever. A ticket: once, after the delay
- * that the zloop's zloop_set_ticket_delay() says. Both run in the context in which they were set.
+ * A timer: `times` times, every `delay` milliseconds; 0 times: for ever. A ticket: once, after the
+ * delay that the zloop's zloop_set_ticket_delay() says. Both run in the context in which they were
+ * set.
  *
  * Ownership: as above; a timer that ran its times and a ticket that fired end by themselves.
  * Errors: as above. Limits and units: milliseconds.
@@ -66,31 +68,32 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_loop_ticket(dctx_loop_t *loop, con
                                                           dctx_loop_entry_t **ret_entry);
 
 /*
- * Have each reader's handler run in a span of its own, when its message came with a trace: of the same
- * trace, a child of the sender's span. Off at first.
+ * Have each reader's handler run in a span of its own, when its message came with a trace: of the
+ * same trace, a child of the sender's span. Off at first.
  *
- * Ownership: *ids is copied; NULL: the thread's own source. Errors: none; a handler for whose span there is
- *   no memory runs in the sender's, which is logged.
+ * Ownership: *ids is copied; NULL: the thread's own source. Errors: none; a handler for whose span
+ *   there is no memory runs in the sender's, which is logged.
  * Thread-safety: the loop's thread. Limits and units: none.
  */
 DCTX_EXPORT void dctx_loop_set_spans(dctx_loop_t *loop, bool spans, const dctx_id_source_t *ids);
 
-/* Take an entry out, also from inside its handler. NULL and entries that ended are fine: *entry_p is
- * looked for, not believed. */
+/* Take an entry out, also from inside its handler. NULL and entries that ended are fine: *entry_p
+ * is looked for, not believed. */
 DCTX_EXPORT void dctx_loop_end(dctx_loop_t *loop, dctx_loop_entry_t **entry_p);
 
-/* ---- a thread in the manner of a zactor -------------------------------------------------------- */
+/* ---- a thread in the manner of a zactor ------------------------------------------------------ */
 
 /*
  * `run` is a zactor_fn: it has a pipe, says with zsock_signal(pipe, status) whether it started, and
- * returns when it reads "$TERM". What a zactor lacks: it begins with a fork of the caller's context; a
- * start that fails is an error, with the status; starting and stopping take a bounded time; the pipe is
- * never too full for "$TERM"; and the thread is never left behind unseen.
+ * returns when it reads "$TERM". What a zactor lacks: it begins with a fork of the caller's
+ * context; a start that fails is an error, with the status; starting and stopping take a bounded
+ * time; the pipe is never too full for "$TERM"; and the thread is never left behind unseen.
  *
  * Ownership: the caller owns the worker. If starting takes longer than `timeout_ms` the answer is
  *   DCTX_ERR_TIMEOUT and *ret_worker is set all the same, to be stopped or waited for.
- * Errors: DCTX_ERR_REJECTED (*ret_status, if not NULL, is the status, 1..254; the thread has ended);
- *   DCTX_ERR_STOPPED (it returned without a word); DCTX_ERR_TIMEOUT; DCTX_ERR_IO, DCTX_ERR_NOMEM.
+ * Errors: DCTX_ERR_REJECTED (*ret_status, if not NULL, is the status, 1..254; the thread has
+ *   ended); DCTX_ERR_STOPPED (it returned without a word); DCTX_ERR_TIMEOUT; DCTX_ERR_IO,
+ *   DCTX_ERR_NOMEM.
  * Thread-safety: one thread at a time.
  * Limits and units: milliseconds; -1 waits without bound.
  */

@@ -60,12 +60,14 @@ typedef enum dctx_peer_event {
     DCTX_PEER_UP = 1, /* the handshake is done; messages flow */
     /* it said goodbye, went silent, or its connection broke: what was in flight is lost */
     DCTX_PEER_DOWN = 2,
-    /* handshake failed: another protocol version, another name than expected, a key that is not known */
+    /* handshake failed: another protocol version, another name than expected, a key that is not
+     * known */
     DCTX_PEER_REFUSED = 3
 } dctx_peer_event_t;
 
 /* Why a message that dctx_link_send() had accepted was not delivered: DCTX_ERR_UNREACHABLE, or
- * DCTX_ERR_LIMIT where it turned out to be more than the peer, or the policy on what leaves, takes. */
+ * DCTX_ERR_LIMIT where it turned out to be more than the peer, or the policy on what leaves,
+ * takes. */
 typedef void (*dctx_link_undelivered_fn)(const char *peer, const dctx_link_message_t *message,
                                          dctx_error_t why, void *arg);
 
@@ -86,18 +88,18 @@ typedef struct dctx_link_options {
      * that were handed to ZeroMQ but not acknowledged are counted in counters.unacknowledged. */
     dctx_link_undelivered_fn on_undelivered;
     void *arg; /* for the callbacks */
-    /* What may leave and enter, by what the peer is (policy.h); the link takes a reference. NULL: the
-     * default rules, by which one on another host that is not authenticated learns, and is believed,
-     * what is marked `any`. Its dead_stamp and curve are not used, but what is below. A stamp that
-     * several messages share is counted once. */
+    /* What may leave and enter, by what the peer is (policy.h); the link takes a reference. NULL:
+     * the default rules, by which one on another host that is not authenticated learns, and is
+     * believed, what is marked `any`. Its dead_stamp and curve are not used, but what is below. A
+     * stamp that several messages share is counted once. */
     dctx_policy_t *policy;
     /* A TELL or ASK that the policy rejects, with an empty context. NULL: an ASK is answered with
      * DCTX_ERR_REJECTED. */
     dctx_link_undelivered_fn on_rejected;
-    /* CURVE. With a certificate (both halves; copied) the link dials nodes whose key it was told. With a
-     * dctx_curve_t too (to outlive the link) it listens, and lets in whose key is in that directory:
-     * under the name that a certificate's metadata `node` says, if it does; and while the key is there,
-     * within two seconds. inproc is under no security. */
+    /* CURVE. With a certificate (both halves; copied) the link dials nodes whose key it was told.
+     * With a dctx_curve_t too (to outlive the link) it listens, and lets in whose key is in that
+     * directory: under the name that a certificate's metadata `node` says, if it does; and while
+     * the key is there, within two seconds. inproc is under no security. */
     zcert_t *certificate;
     dctx_curve_t *curve;
 } dctx_link_options_t;
@@ -107,8 +109,9 @@ typedef struct dctx_link_options {
  *   peers that are up, closes all sockets, removes ipc socket files it made; never blocks.
  * Errors: DCTX_ERR_INVALID (also a certificate without its secret half, or a dctx_curve_t without a
  *   certificate), DCTX_ERR_NOMEM, DCTX_ERR_IO (out of sockets; checked before CZMQ would abort).
- * Limits and units: as in options. 4096 inbound connections: a stranger past that is refused. A link
- *   takes one of the process's ZeroMQ sockets (1023 by default), and three for each peer it dials.
+ * Limits and units: as in options. 4096 inbound connections: a stranger past that is refused. A
+ *   link takes one of the process's ZeroMQ sockets (1023 by default), and three for each peer it
+ *   dials.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_link_new(const dctx_link_options_t *options,
                                                        dctx_link_t **ret_link);
@@ -127,12 +130,12 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_link_bind(dctx_link_t *link, const
 
 /*
  * Dial a peer by the name it must say in the handshake; keep dialling while it is away. Messages
- * sent to it meanwhile are held. Dialling a name again replaces the endpoint. The second under CURVE:
- * the peer must prove to have the key (Z85, 40 characters), and only a node with that key may then call
- * itself so.
+ * sent to it meanwhile are held. Dialling a name again replaces the endpoint. The second under
+ * CURVE: the peer must prove to have the key (Z85, 40 characters), and only a node with that key
+ * may then call itself so.
  *
- * Errors: DCTX_ERR_INVALID (name, endpoint, key; a key for a link without a certificate, none for one
- *   that has it, but on inproc), DCTX_ERR_NOMEM, DCTX_ERR_IO.
+ * Errors: DCTX_ERR_INVALID (name, endpoint, key; a key for a link without a certificate, none for
+ *   one that has it, but on inproc), DCTX_ERR_NOMEM, DCTX_ERR_IO.
  * Ownership: strings are copied. Limits and units: as options.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_link_connect(dctx_link_t *link, const char *peer,

@@ -6,22 +6,23 @@
  * | class | by itself, it is |
  * |---|---|
  * | DCTX_CLASS_HOST | a peer on this host: inproc, ipc, tcp on a loopback address |
- * | DCTX_CLASS_DOMAIN | a peer elsewhere that CURVE authenticated: a client whose key the server's ZAP
+ * | DCTX_CLASS_DOMAIN | a peer elsewhere that CURVE authenticated: a client whose key the ZAP
  *   handler knows (its domain set and enforced), or the server whose key the client was given |
  * | DCTX_CLASS_STRANGER | everybody else |
  *
- * A received message's class is that of the connection it came over. A message that is sent has that of
- * the least trusted endpoint that its socket was seen with, since nobody knows which it will take. libzmq
- * tells the last one only: it is looked at when context is sent or a port made. Give a socket that has
- * several its endpoints with dctx_socket_bind() and dctx_socket_connect(), so that none is missed. One
- * behind a proxy, whose peers are not those it sees, needs a policy that says so: `proxied`.
+ * A received message's class is that of the connection it came over. A message that is sent has
+ * that of the least trusted endpoint that its socket was seen with, since nobody knows which it
+ * will take. libzmq tells the last one only: it is looked at when context is sent or a port made.
+ * Give a socket that has several its endpoints with dctx_socket_bind() and dctx_socket_connect(),
+ * so that none is missed. One behind a proxy, whose peers are not those it sees, needs a policy
+ * that says so: `proxied`.
  *
- * A key goes as far as its reach: `any` to all three, `domain` to host and domain, `host` to the host.
- * It enters by the same rule. By default entries passing through and the chain are exchanged with host
- * and domain, not with strangers.
+ * A key goes as far as its reach: `any` to all three, `domain` to host and domain, `host` to the
+ * host. It enters by the same rule. By default entries passing through and the chain are exchanged
+ * with host and domain, not with strangers.
  *
- * Thread-safety of everything here: a policy is immutable once made, and may be shared by any threads;
- *   what it counts is atomic. A port is used by its socket's thread.
+ * Thread-safety of everything here: a policy is immutable once made, and may be shared by any
+ *   threads; what it counts is atomic. A port is used by its socket's thread.
  */
 #ifndef DCONTEXT_POLICY_H
 #define DCONTEXT_POLICY_H
@@ -64,8 +65,8 @@ typedef enum dctx_claim {
 
 /*
  * Names, the last followed by NULL. "shop." stands for that name, "shop.*" for all that begin with
- * "shop."; ASCII case is ignored. An `allow` that is NULL allows all, an empty one none; `deny` goes
- * first. Reach counts besides: a list cannot send a key further.
+ * "shop."; ASCII case is ignored. An `allow` that is NULL allows all, an empty one none; `deny`
+ * goes first. Reach counts besides: a list cannot send a key further.
  */
 typedef struct dctx_flow {
     const char *const *allow;
@@ -88,8 +89,8 @@ typedef struct dctx_rules {
     int64_t timeout;            /* nanoseconds; one minute when 0 */
 } dctx_rules_t;
 
-/* A message that was rejected. Borrowed during the callback, but `*message_p`, which the callback may
- * take over by setting it to NULL; its stamp is taken off. */
+/* A message that was rejected. Borrowed during the callback, but `*message_p`, which the callback
+ * may take over by setting it to NULL; its stamp is taken off. */
 typedef struct dctx_dead_stamp {
     zmsg_t **message_p;
     dctx_error_t why;
@@ -106,11 +107,12 @@ typedef struct dctx_policy_options {
     dctx_dead_stamp_fn dead_stamp;    /* may be NULL: a rejected message is destroyed */
     void *arg;
     bool log; /* what is stripped, by key and reason; values never */
-    /* Of a server under CURVE: gives the session its certificate's metadata, and rejects what comes from
-     * a key that was taken out of the directory. Must outlive the policy. May be NULL. */
+    /* Of a server under CURVE: gives the session its certificate's metadata, and rejects what comes
+     * from a key that was taken out of the directory. Must outlive the policy. May be NULL. */
     dctx_curve_t *curve;
-    /* What comes was passed on by a proxy or broker: upstream address and security session, which would be
-     * the proxy's, are absent; and the peers are strangers, unless `peer` says what they are. */
+    /* What comes was passed on by a proxy or broker: upstream address and security session, which
+     * would be the proxy's, are absent; and the peers are strangers, unless `peer` says what they
+     * are. */
     bool proxied;
 } dctx_policy_options_t;
 
@@ -119,8 +121,8 @@ typedef struct dctx_policy dctx_policy_t;
 /*
  * Make a policy. Zeroed options give the one that is in force where there is none.
  *
- * Ownership: everything in *options is copied but `arg`. The caller owns a reference; ports hold their
- *   own.
+ * Ownership: everything in *options is copied but `arg`. The caller owns a reference; ports hold
+ *   their own.
  * Errors: DCTX_ERR_INVALID (an enum out of range, an empty name, "*" in the midst of one),
  *   DCTX_ERR_NOMEM.
  * Limits and units: bytes, names; nanoseconds.
@@ -166,8 +168,8 @@ DCTX_EXPORT void dctx_policy_stripped(const dctx_policy_t *policy, dctx_stripped
 /*
  * A port: a socket with a policy. It stands for the socket in every function of stamp.h.
  *
- * Ownership: the socket stays the caller's, and must outlive the port. The port holds a reference on
- *   the policy (NULL: the default one).
+ * Ownership: the socket stays the caller's, and must outlive the port. The port holds a reference
+ *   on the policy (NULL: the default one).
  * Errors: DCTX_ERR_INVALID (not a socket, or a STREAM socket), DCTX_ERR_NOMEM.
  * Limits and units: none.
  */
@@ -177,15 +179,15 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_port_new(void *socket, dctx_policy
 DCTX_EXPORT void dctx_port_destroy(dctx_port_t **port_p);
 
 /*
- * Bind or connect a socket, or a port's, and note what kind of endpoint that is. What zsock_bind() and zsock_connect()
- * do, or for a libzmq handle zmq_bind() and zmq_connect(); mixing them is fine as long as each
- * endpoint but the last was given by these.
+ * Bind or connect a socket, or a port's, and note what kind of endpoint that is. What zsock_bind()
+ * and zsock_connect() do, or for a libzmq handle zmq_bind() and zmq_connect(); mixing them is fine
+ * as long as each endpoint but the last was given by these.
  *
  * Ownership: the socket stays the caller's.
- * Errors: DCTX_ERR_INVALID (not a socket, or a STREAM socket; an endpoint that is none), DCTX_ERR_IO
- *   (in use, no permission: libzmq's words in the detail).
- * Thread-safety: the socket's thread. Limits and units: any number of endpoints; an endpoint that was
- *   given up still counts.
+ * Errors: DCTX_ERR_INVALID (not a socket, or a STREAM socket; an endpoint that is none),
+ *   DCTX_ERR_IO (in use, no permission: libzmq's words in the detail).
+ * Thread-safety: the socket's thread. Limits and units: any number of endpoints; an endpoint that
+ *   was given up still counts.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_socket_bind(void *socket, const char *endpoint);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_socket_connect(void *socket, const char *endpoint);

@@ -10,7 +10,8 @@
  *
  * Both speak of the connection that the message came over: a socket's, or a link's, also under the
  * actors. Behind a proxy, whose connection is not the sender's, they are absent: over inproc by
- * themselves, else by a policy's `proxied`. They never leave the process, and never come in from outside.
+ * themselves, else by a policy's `proxied`. They never leave the process, and never come in from
+ * outside.
  *
  * Thread-safety of everything here: any thread, on its own context.
  */
@@ -45,8 +46,8 @@ typedef struct dctx_session {
 } dctx_session_t;
 
 /*
- * Make a registry one in which receiving sets these contexts, before it is frozen. Where this was not
- * called receiving costs nothing for them.
+ * Make a registry one in which receiving sets these contexts, before it is frozen. Where this was
+ * not called receiving costs nothing for them.
  *
  * Ownership: none. Errors: as dctx_registry_add(). Limits and units: none.
  */

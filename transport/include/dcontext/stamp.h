@@ -30,9 +30,9 @@ extern "C" {
  *   stay as they were and the caller still owns the message.
  * Errors: DCTX_ERR_INVALID (no message, no frames, a STREAM socket); DCTX_ERR_LIMIT and
  *   DCTX_ERR_CODEC (the context does not encode); DCTX_ERR_AGAIN (would block, or the send timeout
- *   passed); DCTX_ERR_UNREACHABLE (a mandatory ROUTER knows no such peer); DCTX_ERR_REJECTED (a ROUTER's
- *   port, whose policy has a dctx_curve_t that knows the peer's key no more); DCTX_ERR_NOMEM;
- *   DCTX_ERR_IO.
+ *   passed); DCTX_ERR_UNREACHABLE (a mandatory ROUTER knows no such peer); DCTX_ERR_REJECTED (a
+ *   ROUTER's port, whose policy has a dctx_curve_t that knows the peer's key no more);
+ *   DCTX_ERR_NOMEM; DCTX_ERR_IO.
  * Thread-safety: the socket's thread.
  * Limits and units: dctx_limits_t of the current registry.
  */
@@ -52,7 +52,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_send_snapshot(void *socket, zmsg_t
  * Ownership: the caller owns message and snapshot.
  * Errors: DCTX_ERR_AGAIN (interrupted, or the receive timeout passed); DCTX_ERR_INVALID (a STREAM
  *   socket); DCTX_ERR_REJECTED (the port's policy rejected the message: it is gone, to the
- *   dead-letter callback; a REP has answered it with an empty message); DCTX_ERR_NOT_FROZEN; DCTX_ERR_NOMEM; DCTX_ERR_IO.
+ *   dead-letter callback; a REP has answered it with an empty message); DCTX_ERR_NOT_FROZEN;
+ *   DCTX_ERR_NOMEM; DCTX_ERR_IO.
  * Thread-safety: the socket's thread.
  * Limits and units: dctx_limits_t of the registry current on this thread.
  */
@@ -72,8 +73,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_recv_attach(void *socket, const ch
                                                           dctx_scope_t *ret_scope);
 
 /*
- * Receive, and call `handle` with the message's context attached under the scope `name`; take it off
- * again when `handle` returns.
+ * Receive, and call `handle` with the message's context attached under the scope `name`; take it
+ * off again when `handle` returns.
  *
  * Ownership: the handler may take *message_p over by setting it to NULL; else it is destroyed.
  * Errors: as dctx_recv_attach(), and then nothing was called; else what the handler returned.
@@ -92,9 +93,9 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_recv_call(void *socket, const char
 
 /*
  * A message as zmq_msg_t frames: the quick way, for who counts microseconds. Up to four frames need
- * no memory beside libzmq's, and a context that does not change is stamped and restored without any.
- * The struct is the caller's; it must not be moved between init and finish. at[0..count-1] are the
- * frames.
+ * no memory beside libzmq's, and a context that does not change is stamped and restored without
+ * any. The struct is the caller's; it must not be moved between init and finish. at[0..count-1] are
+ * the frames.
  *
  *     dctx_frames_t frames;
  *     dctx_frames_init(&frames);
@@ -129,8 +130,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_frames_move(dctx_frames_t *frames,
 /*
  * As dctx_send(), dctx_send_snapshot(), dctx_recv() and dctx_recv_attach().
  *
- * Ownership: sent frames are gone and `frames` is without any; on an error they all are still there.
- *   Receiving replaces what `frames` held, also on an error.
+ * Ownership: sent frames are gone and `frames` is without any; on an error they all are still
+ *   there. Receiving replaces what `frames` held, also on an error.
  * Errors, Thread-safety, Limits and units: as those.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_frames_send(void *socket, dctx_frames_t *frames);
