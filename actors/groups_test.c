@@ -275,6 +275,13 @@ Test(groups, members_may_be_on_other_nodes, .init = fixture_init, .timeout = 60)
     cr_assert_str_eq(remote.chain, "edge > remote:far");
     cr_assert_str_eq(local.chain, "edge > actor:near");
     cr_assert_eq(dctx_group_leave(here, "g", ref), DCTX_OK);
+    /* What was shared may be sent on to another node. */
+    local.to = ref;
+    cr_assert_eq(dctx_group_tell(here, "g", DCTX_TYPE_STRING, "sent on", &sent), DCTX_OK);
+    cr_assert_eq(sent.delivered, 1);
+    cr_assert(gate_wait(&gate, 4));
+    cr_assert_str_eq(remote.text, "sent on");
+    cr_assert_str_eq(remote.chain, "actor:near > remote:far");
     finish(&here);
     finish(&there);
     dctx_free(endpoint);

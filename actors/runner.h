@@ -56,6 +56,7 @@ typedef struct dctx_runner {
     dctx_node_t *urgent_hand; /* in its hands */
     dctx_node_t *urgent_rest; /* taken, and to follow */
     bool at_urgent;           /* it is there, and not at what is in the mailbox */
+    bool outside;             /* the same for a callback that no message brought */
 
     /* Of the ask in hand, the thread's own; see work.h. */
     dctx_asked_t asked;

@@ -508,6 +508,85 @@ Test(sockets, only_a_pinned_actor_waits_for_them, .init = fixture_init, .timeout
     finish(&system);
 }
 
+/* ---- without memory ---------------------------------------------------------------------------- */
+
+static long fails_at = -1, made;
+
+static void *fail_one(size_t size)
+{
+    long number = __atomic_add_fetch(&made, 1, __ATOMIC_RELAXED);
+    return number == __atomic_load_n(&fails_at, __ATOMIC_RELAXED) ? NULL : malloc(size);
+}
+
+static void set_up_sweep(void)
+{
+    static const dctx_allocator_t allocator = {.allocate = fail_one, .release = free};
+    dctx_set_allocator(&allocator);
+    fixture_init();
+}
+
+enum { PIPES = 10 };
+
+typedef struct sweep {
+    int pipes[PIPES][2];
+    long nth;
+    bool reached;
+    gate_t read;
+} sweep_t;
+
+static void on_byte(dctx_actor_t *self, int fd, void *state)
+{
+    sweep_t *sweep = state;
+    char byte;
+    cr_assert_eq(read(fd, &byte, 1), 1);
+    cr_assert_eq(dctx_fd_unwatch(self, fd), DCTX_OK);
+    gate_pass(&sweep->read);
+}
+
+static dctx_error_t watch_all(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    sweep_t *sweep = state;
+    int failed = 0;
+    __atomic_store_n(&made, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&fails_at, sweep->nth, __ATOMIC_RELAXED);
+    for (int i = 0; i < PIPES; i++) {
+        dctx_error_t error = dctx_fd_watch(self, sweep->pipes[i][0], on_byte);
+        cr_assert(error == DCTX_OK || error == DCTX_ERR_NOMEM);
+        failed += error != DCTX_OK;
+        if (error != DCTX_OK)
+            cr_assert_eq(dctx_fd_watch(self, sweep->pipes[i][0], on_byte), DCTX_OK);
+    }
+    sweep->reached = __atomic_load_n(&made, __ATOMIC_RELAXED) >= sweep->nth;
+    __atomic_store_n(&fails_at, -1, __ATOMIC_RELAXED);
+    cr_assert_eq(failed, sweep->reached);
+    return dctx_reply(message, NULL, NULL);
+}
+
+Test(sockets, each_allocation, .init = set_up_sweep, .timeout = 60)
+{
+    sweep_t sweep = {.reached = true};
+    for (long nth = 1; sweep.reached; nth++) {
+        cr_assert_lt(nth, 50);
+        sweep = (sweep_t){.nth = nth, .read = GATE_INIT};
+        for (int i = 0; i < PIPES; i++)
+            cr_assert_eq(pipe(sweep.pipes[i]), 0);
+        dctx_system_t *system = start(&(dctx_system_options_t){.workers = 1});
+        dctx_actor_options_t options = {
+            .handler = watch_all, .state = &sweep, .flags = DCTX_PINNED};
+        dctx_ref_t ref;
+        cr_assert_eq(dctx_spawn(system, &options, &ref), DCTX_OK);
+        ask_and_drop(ref);
+        for (int i = 0; i < PIPES; i++)
+            cr_assert_eq(write(sweep.pipes[i][1], "x", 1), 1);
+        cr_assert(gate_wait(&sweep.read, PIPES));
+        finish(&system);
+        for (int i = 0; i < PIPES; i++) {
+            close(sweep.pipes[i][0]);
+            close(sweep.pipes[i][1]);
+        }
+    }
+}
+
 /* ---- zmsg_t ------------------------------------------------------------------------------------ */
 
 typedef struct taker {

@@ -780,6 +780,7 @@ bool dctx_turn_outside_(dctx_runner_t *runner, dctx_actor_t *actor,
                         void (*call)(dctx_actor_t *actor, void *arg), void *arg)
 {
     dctx_scope_t scope;
+    runner->outside = true;
     dctx_runner_turn(runner, actor);
     dctx_runner_begin(runner, actor, NULL, NULL, "actor:");
     enter_anyhow(runner, NULL, actor->scope, &scope);
@@ -790,10 +791,14 @@ bool dctx_turn_outside_(dctx_runner_t *runner, dctx_actor_t *actor,
     if (actor->stopping) {
         /* The stop in the mailbox has the cell cleared away by a turn, once we have ended here. */
         (void)dctx_actor_stop_(runner->system, runner, dctx_self(actor).id_);
-        return end_actor(runner, actor, DCTX_ERR_STOPPED, true);
+        if (!end_actor(runner, actor, DCTX_ERR_STOPPED, true))
+            return false;
     }
     unsigned n = 0;
-    return replay(runner, actor, &n, UINT_MAX) != DCTX_TURN_ABANDONED;
+    if (replay(runner, actor, &n, UINT_MAX) == DCTX_TURN_ABANDONED)
+        return false;
+    runner->outside = false;
+    return true;
 }
 
 /* The end of an ask made from outside, which no thread of the system was left to tell of. */
@@ -850,7 +855,7 @@ static void clear_urgent(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t
 void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, dctx_runner_t *stuck,
                       bool quietly)
 {
-    bool keep = stuck != NULL && !stuck->passed;
+    bool keep = stuck != NULL && !stuck->passed && !stuck->outside;
     dctx_node_t *urgent = NULL;
     if (keep && stuck->at_urgent) {
         if (stuck->urgent_hand != NULL)
