@@ -484,7 +484,7 @@ static void on_dead_letter(const dctx_dead_letter_t *letter, void *arg)
     losses->count++;
 }
 
-Test(stash, ends_with_the_actor_and_holds_no_stop, .init = fixture_init, .timeout = 10)
+Test(stash, ends_with_the_actor_and_holds_no_stop, .init = fixture_init, .timeout = 15)
 {
     losses_t losses = {0};
     keeper_t keeper = {.gate = GATE_INIT}, asker = {.gate = GATE_INIT};
