@@ -10,7 +10,7 @@
 
 #include "cell.h"
 #include "interceptor.h"
-#include "poll.h"
+#include "sockets.h"
 #include "runner.h"
 #include "stash.h"
 

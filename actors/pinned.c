@@ -8,7 +8,7 @@
 #include <dcontext/internal.h>
 
 #include "aligned.h"
-#include "poll.h"
+#include "sockets.h"
 #include "system.h"
 #include "turn.h"
 

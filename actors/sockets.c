@@ -1,4 +1,4 @@
-#include "poll.h"
+#include "sockets.h"
 
 #include <errno.h>
 #include <string.h>

@@ -5,8 +5,8 @@
  * idle then writes to the eventfd `event` of the thread, and touches nothing of it after that. That the fd is
  * there he knows by way of the mailbox: it was made in a turn, and so before the mailbox went idle.
  */
-#ifndef DCTX_POLL_H
-#define DCTX_POLL_H
+#ifndef DCTX_SOCKETS_H
+#define DCTX_SOCKETS_H
 
 #include <stdbool.h>
 #include <stddef.h>
