@@ -6,6 +6,9 @@
 
 #include <criterion/criterion.h>
 
+#include <dcontext/retry.h>
+#include <dcontext/testing.h>
+
 #include "fixture.h"
 
 /* The allocation that fails; others work. Atomic, as threads of the system allocate as well. */
@@ -345,4 +348,60 @@ Test(alloc, each_allocation_of_a_cancelled_ask, .init = set_up, .timeout = 120)
         cr_assert_eq(counters(system).asks_in_flight, 0);
         finish(&system);
     }
+}
+
+/* ---- retries and hedges ------------------------------------------------------------------------- */
+
+static dctx_error_t refuse_twice(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    int *count = state;
+    (void)self;
+    return ++*count < 3 ? DCTX_ERR_FULL : dctx_reply(message, DCTX_TYPE_STRING, text_200);
+}
+
+static void ask_in_pieces(long nth, bool hedged, bool *ret_reached)
+{
+    int count = 0;
+    gate_t ended = GATE_INIT;
+    dctx_test_world_t *world = NULL;
+    dctx_hedge_t *hedge = NULL;
+    cr_assert_eq(dctx_test_world_new(3, &world), DCTX_OK);
+    dctx_system_t *system = start(&(dctx_system_options_t){.world = world});
+    dctx_ref_t ref = spawn(system, "x", refuse_twice, &count);
+    count = hedged ? 2 : 0;
+    arm(nth);
+    dctx_error_t error = DCTX_OK;
+    DCTX_WITH_SCOPE("edge") {
+        if (hedged)
+            error = dctx_hedge_new(&(dctx_hedge_options_t){.delay_ms = 1}, &hedge);
+        if (hedged && error == DCTX_OK)
+            error =
+                dctx_ask_hedged_call(ref, DCTX_TYPE_STRING, text_200, 0, hedge, count_end, &ended);
+        else if (error == DCTX_OK)
+            error =
+                dctx_ask_retry_call(ref, DCTX_TYPE_STRING, text_200, 0, NULL, count_end, &ended);
+    }
+    (void)dctx_test_advance(world, 1000000000);
+    *ret_reached = disarm();
+    cr_assert(error == DCTX_OK || error == DCTX_ERR_NOMEM);
+    (void)dctx_test_advance(world, 10000000000);
+    cr_assert_eq(gate_count(&ended), error == DCTX_OK);
+    cr_assert_eq(counters(system).asks_in_flight, 0);
+    dctx_hedge_unref(&hedge);
+    finish(&system);
+    dctx_test_world_destroy(&world);
+}
+
+Test(alloc, each_allocation_of_a_retried_ask, .init = set_up, .timeout = 60)
+{
+    bool reached = true;
+    for (long nth = 1; reached; nth++)
+        ask_in_pieces(nth, false, &reached);
+}
+
+Test(alloc, each_allocation_of_a_hedged_ask, .init = set_up, .timeout = 60)
+{
+    bool reached = true;
+    for (long nth = 1; reached; nth++)
+        ask_in_pieces(nth, true, &reached);
 }

@@ -273,8 +273,8 @@ void dctx_ask_end_(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t 
     dctx_post_(system, runner, dctx_slab_at(&system->actors, record->u.done.actor), &record->node);
 }
 
-bool dctx_ask_fail_(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask, dctx_error_t error,
-                    const char *reason)
+static bool fail(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask, dctx_error_t error,
+                 const char *reason, unsigned flags)
 {
     taken_t taken;
     if (!find_and_claim(system, runner, ask, &taken))
@@ -282,8 +282,21 @@ bool dctx_ask_fail_(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask, 
     dctx_cancel_unref(&taken.work);
     if (reason != NULL)
         dctx_message_set_reason_(taken.record, reason, strlen(reason));
+    taken.record->node.flags |= (uint16_t)flags;
     dctx_ask_end_(system, runner, taken.record, error);
     return true;
+}
+
+bool dctx_ask_fail_(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask, dctx_error_t error,
+                    const char *reason)
+{
+    return fail(system, runner, ask, error, reason, 0);
+}
+
+bool dctx_ask_return_(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask,
+                      dctx_error_t error, const char *reason)
+{
+    return fail(system, runner, ask, error, reason, DCTX_MESSAGE_UNTOUCHED);
 }
 
 /* ---- without an answer --------------------------------------------------------------------------- */

@@ -92,6 +92,10 @@ void dctx_ask_end_(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t 
 bool dctx_ask_fail_(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask, dctx_error_t error,
                     const char *reason);
 
+/* The same for an ask that nobody has handled, so that it may be made again. */
+bool dctx_ask_return_(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask,
+                      dctx_error_t error, const char *reason);
+
 /* As the next, with a reason (may be NULL). */
 bool dctx_ask_call_off_(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask,
                         dctx_error_t error, const char *reason);

@@ -44,16 +44,18 @@ const char *dctx_target_name_(dctx_actor_t *actor, const dctx_node_t *node)
 static void refuse_here(dctx_system_t *system, dctx_message_t *message, dctx_error_t error)
 {
     uint64_t ask = message->u.request.ask;
+    bool (*end)(dctx_system_t *, dctx_runner_t *, uint64_t, dctx_error_t, const char *) =
+        message->node.flags & DCTX_MESSAGE_HANDLED ? dctx_ask_fail_ : dctx_ask_return_;
     const char *reason = error == DCTX_ERR_CANCELLED
                              ? dctx_cancel_reason(dctx_snapshot_cancel(message->snapshot))
                              : NULL;
     if (!(message->node.flags & DCTX_MESSAGE_ELSEWHERE)) {
-        (void)dctx_ask_fail_(system, dctx_runner_of(system), ask, error, reason);
+        (void)end(system, dctx_runner_of(system), ask, error, reason);
         return;
     }
     dctx_system_t *asker = dctx_systems_lock_(message->u.request.sender.system_);
     if (asker != NULL) {
-        (void)dctx_ask_fail_(asker, dctx_runner_of(asker), ask, error, reason);
+        (void)end(asker, dctx_runner_of(asker), ask, error, reason);
         dctx_systems_unlock_();
     }
 }

@@ -7,6 +7,7 @@
 #include "ask.h"
 #include "future.h"
 #include "message.h"
+#include "retry_room.h"
 #include "runner.h"
 #include "send.h"
 #include "system.h"
@@ -83,9 +84,43 @@ static void on_answer(dctx_error_t status, const dctx_message_t *reply, void *ar
     }
 }
 
-dctx_error_t dctx_ask_future(dctx_ref_t to, const dctx_type_t *type, const void *value,
-                             const dctx_type_t *reply_type, int64_t timeout_ms,
-                             dctx_future_t **ret_future)
+/* An ask in the making, and how it is put: with the promise as the one to hear of its end. */
+typedef struct question {
+    dctx_ref_t to;
+    const dctx_type_t *type;
+    const void *value;
+    int64_t timeout_ms;
+    const dctx_retry_t *retry;
+    dctx_hedge_t *hedge;
+} question_t;
+typedef dctx_error_t (*put_fn)(const question_t *question, dctx_promise_t *promise,
+                               uint64_t *ret_ask);
+
+static dctx_error_t put_plain(const question_t *question, dctx_promise_t *promise,
+                              uint64_t *ret_ask)
+{
+    return dctx_ask_for_(question->to.system_, question->to, question->type, question->value, NULL,
+                         question->timeout_ms, on_answer, promise, ret_ask);
+}
+
+static dctx_error_t put_retry(const question_t *question, dctx_promise_t *promise,
+                              uint64_t *ret_ask)
+{
+    dctx_errand_asker_t asker = {.call = on_answer, .arg = promise, .ret_ask = ret_ask};
+    return dctx_ask_retry_(question->to, question->type, question->value, question->timeout_ms,
+                           question->retry, &asker);
+}
+
+static dctx_error_t put_hedged(const question_t *question, dctx_promise_t *promise,
+                               uint64_t *ret_ask)
+{
+    dctx_errand_asker_t asker = {.call = on_answer, .arg = promise, .ret_ask = ret_ask};
+    return dctx_ask_hedged_(question->to, question->type, question->value, question->timeout_ms,
+                            question->hedge, &asker);
+}
+
+static dctx_error_t ask_future(put_fn put, const question_t *question,
+                               const dctx_type_t *reply_type, dctx_future_t **ret_future)
 {
     dctx_promise_t *promise = NULL;
     dctx_future_t *future = NULL;
@@ -95,10 +130,9 @@ dctx_error_t dctx_ask_future(dctx_ref_t to, const dctx_type_t *type, const void 
     if (error != DCTX_OK)
         return error;
     future->wanted = reply_type;
-    if (!dctx_ref_is_none(to))
-        set_home(future, to.system_);
-    error = dctx_ask_for_(to.system_, to, type, value, NULL, timeout_ms, on_answer, promise,
-                          &future->ask);
+    if (!dctx_ref_is_none(question->to))
+        set_home(future, question->to.system_);
+    error = put(question, promise, &future->ask);
     if (error != DCTX_OK) {
         dctx_promise_settle_(&promise, error);
         dctx_future_unref(&future);
@@ -108,6 +142,32 @@ dctx_error_t dctx_ask_future(dctx_ref_t to, const dctx_type_t *type, const void 
     dctx_future_set_cancel_(future, on_cancel, future);
     *ret_future = future;
     return DCTX_OK;
+}
+
+dctx_error_t dctx_ask_future(dctx_ref_t to, const dctx_type_t *type, const void *value,
+                             const dctx_type_t *reply_type, int64_t timeout_ms,
+                             dctx_future_t **ret_future)
+{
+    question_t question = {.to = to, .type = type, .value = value, .timeout_ms = timeout_ms};
+    return ask_future(put_plain, &question, reply_type, ret_future);
+}
+
+dctx_error_t dctx_ask_retry_future(dctx_ref_t to, const dctx_type_t *type, const void *value,
+                                   const dctx_type_t *reply_type, int64_t timeout_ms,
+                                   const dctx_retry_t *retry, dctx_future_t **ret_future)
+{
+    question_t question = {
+        .to = to, .type = type, .value = value, .timeout_ms = timeout_ms, .retry = retry};
+    return ask_future(put_retry, &question, reply_type, ret_future);
+}
+
+dctx_error_t dctx_ask_hedged_future(dctx_ref_t to, const dctx_type_t *type, const void *value,
+                                    const dctx_type_t *reply_type, int64_t timeout_ms,
+                                    dctx_hedge_t *hedge, dctx_future_t **ret_future)
+{
+    question_t question = {
+        .to = to, .type = type, .value = value, .timeout_ms = timeout_ms, .hedge = hedge};
+    return ask_future(put_hedged, &question, reply_type, ret_future);
 }
 
 /* ---- going on as an actor -------------------------------------------------------------------- */

@@ -194,7 +194,7 @@ static void undeliverable(dctx_io_t *io, const char *peer, const char *target,
     else if (message->kind != DCTX_LINK_CANCEL)
         dctx_log(DCTX_LOG_INFO, "an answer to %s is lost: %s", target, dctx_error_name(why));
     if (ask)
-        (void)dctx_ask_fail_(system_of(io), &io->runner, message->correlation, why, NULL);
+        (void)dctx_ask_return_(system_of(io), &io->runner, message->correlation, why, NULL);
 }
 
 static dctx_error_t hand_to_link(dctx_io_t *io, const char *peer,

@@ -36,7 +36,9 @@ enum dctx_message_flag {
     DCTX_MESSAGE_RELAYED = 4096, /* though it came from another node, who asks is in this process */
     DCTX_MESSAGE_METERED = 8192, /* `sent_at` is set, and the value leaves room for it */
     DCTX_MESSAGE_SHARED = 16384, /* `value` is in a dctx_share_t, with a reference */
-    DCTX_MESSAGE_DELAYED = 32768 /* by an interceptor, on its way in: accepted already */
+    DCTX_MESSAGE_DELAYED = 32768, /* by an interceptor, on its way in: accepted already */
+    /* Of the end of an ask: nobody has handled it. No message that is moved is one. */
+    DCTX_MESSAGE_UNTOUCHED = DCTX_MESSAGE_MOVED
 };
 
 /* A value as it was decoded, for each descriptor that somebody looked through. */

@@ -22,8 +22,8 @@ struct dctx_reply_to {
 /* ---- to an asker in this process --------------------------------------------------------------- */
 
 /* Ends the ask with the content of a message that stands for it; an ask that is over is no error. */
-static void end_ask(dctx_system_t *system, void *home_address, uint64_t ask,
-                    dctx_message_t *content, dctx_error_t status)
+void dctx_ask_answer_(dctx_system_t *system, void *home_address, uint64_t ask,
+                      dctx_message_t *content, dctx_error_t status)
 {
     dctx_system_t *home = dctx_home_enter_(system, home_address);
     if (home != NULL) {
@@ -48,7 +48,7 @@ static dctx_error_t answer_here(dctx_system_t *system, void *home, uint64_t ask,
     memset(&content, 0, offsetof(dctx_message_t, inline_));
     dctx_error_t error = dctx_message_store_(&content, type, value);
     if (error == DCTX_OK)
-        end_ask(system, home, ask, &content, DCTX_OK);
+        dctx_ask_answer_(system, home, ask, &content, DCTX_OK);
     return error;
 }
 
@@ -59,7 +59,7 @@ static void refuse_here(dctx_system_t *system, void *home, uint64_t ask, dctx_er
     memset(&content, 0, offsetof(dctx_message_t, inline_));
     if (reason != NULL && reason[0] != '\0')
         dctx_message_set_reason_(&content, reason, strlen(reason));
-    end_ask(system, home, ask, &content, error);
+    dctx_ask_answer_(system, home, ask, &content, error);
 }
 
 /* ---- in the callback --------------------------------------------------------------------------- */
@@ -225,7 +225,7 @@ void dctx_reply_to_relay_(dctx_reply_to_t **reply_to_p, dctx_error_t status, dct
     dctx_reply_to_t *self = *reply_to_p;
     *reply_to_p = NULL;
     if (self->outgoing == NULL) {
-        end_ask(self->system, self->home, self->ask, end, status);
+        dctx_ask_answer_(self->system, self->home, self->ask, end, status);
         dctx_release_(self);
         return;
     }

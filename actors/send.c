@@ -7,6 +7,7 @@
 
 #include "ask.h"
 #include "deadletter.h"
+#include "errand.h"
 #include "extra.h"
 #include "gauge.h"
 #include "message.h"
@@ -656,6 +657,25 @@ static dctx_error_t begin_ask(sending_t *sending, dctx_system_t *home, int64_t t
     return DCTX_OK;
 }
 
+static void for_actor(dctx_message_t *record, dctx_actor_t *self, dctx_reply_fn on_reply, void *arg)
+{
+    dctx_ref_t me = dctx_self(self);
+    record->node.generation = (uint32_t)(me.id_ >> 32);
+    record->u.done.run.on_reply = on_reply;
+    record->u.done.arg = arg;
+    record->u.done.actor = self->slot.index;
+}
+
+static void for_caller(dctx_message_t *record, dctx_system_t *home, dctx_ask_fn call, void *arg)
+{
+    unsigned turn = atomic_fetch_add_explicit(&home->caller_next, 1, memory_order_relaxed);
+    uint64_t caller = home->callers[turn % home->caller_count].id_;
+    record->node.generation = (uint32_t)(caller >> 32);
+    record->u.done.run.call = call;
+    record->u.done.arg = arg;
+    record->u.done.actor = (uint32_t)caller;
+}
+
 /* Sends an ask whose record the caller has filled in but for the context and the status. On an error the record is
  * released. */
 static dctx_error_t ask(sending_t *sending, dctx_message_t *record)
@@ -667,7 +687,12 @@ static dctx_error_t ask(sending_t *sending, dctx_message_t *record)
     /* The asker's own context comes back to him as it is: no registry's border is crossed. */
     if (record->node.kind != DCTX_NODE_WAIT && !dctx_is_empty())
         error = dctx_fork(&record->snapshot);
-    error = error == DCTX_OK ? deliver(sending) : refuse(sending, error);
+    if (error == DCTX_OK && dctx_ref_is_none(sending->to))
+        error = open_ask(sending, NULL);
+    else if (error == DCTX_OK)
+        error = deliver(sending);
+    else
+        error = refuse(sending, error);
     if (error != DCTX_OK)
         dctx_message_release_(sending->home, dctx_runner_of(sending->home), record);
     else
@@ -693,11 +718,7 @@ dctx_error_t dctx_ask_with_(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t
     dctx_message_t *record = new_record(sending.home, DCTX_NODE_REPLY);
     if (record == NULL)
         return refuse(&sending, DCTX_ERR_NOMEM);
-    dctx_ref_t me = dctx_self(self);
-    record->node.generation = (uint32_t)(me.id_ >> 32);
-    record->u.done.run.on_reply = on_reply;
-    record->u.done.arg = arg;
-    record->u.done.actor = self->slot.index;
+    for_actor(record, self, on_reply, arg);
     sending.channel = channel;
     return ask(&sending, record);
 }
@@ -722,15 +743,34 @@ dctx_error_t dctx_ask_for_(dctx_system_t *home, dctx_ref_t to, const dctx_type_t
     dctx_message_t *record = new_record(home, DCTX_NODE_CALL);
     if (record == NULL)
         return refuse(&sending, DCTX_ERR_NOMEM);
-    unsigned turn = atomic_fetch_add_explicit(&home->caller_next, 1, memory_order_relaxed);
-    uint64_t caller = home->callers[turn % home->caller_count].id_;
-    record->node.generation = (uint32_t)(caller >> 32);
-    record->u.done.run.call = call;
-    record->u.done.arg = arg;
-    record->u.done.actor = (uint32_t)caller;
+    for_caller(record, home, call, arg);
     error = ask(&sending, record);
     if (error == DCTX_OK && ret_ask != NULL)
         *ret_ask = sending.ask;
+    return error;
+}
+
+dctx_error_t dctx_ask_own_(dctx_system_t *home, int64_t timeout_ms,
+                           const dctx_errand_asker_t *asker, uint64_t *ret_ask,
+                           int64_t *ret_deadline)
+{
+    sending_t sending = {.system = home, .runner = dctx_runner_of(home)};
+    dctx_error_t error = begin_ask(&sending, home, timeout_ms);
+    if (error != DCTX_OK)
+        return error;
+    dctx_node_kind_t kind = asker->self != NULL ? DCTX_NODE_REPLY : DCTX_NODE_CALL;
+    dctx_message_t *record = new_record(home, kind);
+    if (record == NULL)
+        return refuse(&sending, DCTX_ERR_NOMEM);
+    if (asker->self != NULL)
+        for_actor(record, asker->self, asker->on_reply, asker->arg);
+    else
+        for_caller(record, home, asker->call, asker->arg);
+    error = ask(&sending, record);
+    if (error == DCTX_OK) {
+        *ret_ask = sending.ask;
+        *ret_deadline = sending.deadline;
+    }
     return error;
 }
 

@@ -25,6 +25,13 @@ dctx_error_t dctx_ask_for_(dctx_system_t *home, dctx_ref_t to, const dctx_type_t
                            const void *value, dctx_message_t *content, int64_t timeout_ms,
                            dctx_ask_fn call, void *arg, uint64_t *ret_ask);
 
+/* Opens an ask of `home` that is put to nobody: others end it. *ret_deadline: when it ends by itself, by the
+ * clock of `home`. */
+struct dctx_errand_asker;
+dctx_error_t dctx_ask_own_(dctx_system_t *home, int64_t timeout_ms,
+                           const struct dctx_errand_asker *asker, uint64_t *ret_ask,
+                           int64_t *ret_deadline);
+
 /* dctx_ask() for a stream: its channel, unless NULL, opens with the ask. */
 dctx_error_t dctx_ask_with_(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *type,
                             const void *value, int64_t timeout_ms, dctx_reply_fn on_reply,

@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include <dcontext/internal.h>
+#include <dcontext/retry.h>
 
 #include "actor.h"
 #include "aligned.h"
@@ -378,6 +379,7 @@ static void finish(dctx_system_t *system)
     dctx_pool_finish(&system->pool);
     dctx_pipeline_finish(&system->pipeline);
     dctx_snapshot_unref(&system->empty);
+    dctx_budget_unref(&system->budget);
     dctx_policy_unref(&system->options.policy);
     zcert_destroy(&system->options.certificate);
     dctx_release_(system->left_behind);
@@ -409,6 +411,8 @@ static dctx_error_t build(dctx_system_t *system, const dctx_system_options_t *op
     dctx_error_t error = take_security(system, options);
     if (error == DCTX_OK)
         error = dctx_snapshot_empty(system->registry, &system->empty);
+    if (error == DCTX_OK)
+        error = dctx_budget_new(NULL, &system->budget);
     if (error == DCTX_OK)
         error = dctx_pipeline_init(&system->pipeline, NULL, options->interceptors,
                                    options->interceptor_count);

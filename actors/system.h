@@ -45,6 +45,7 @@ struct dctx_system {
     dctx_clock_t clock;
     bool own_clock; /* the clock is CLOCK_MONOTONIC */
     dctx_id_source_t ids;
+    struct dctx_budget *budget;       /* for retries that have no other; with a reference */
     const dctx_id_source_t *span_ids; /* for the spans of hops; NULL: each thread has its own */
     dctx_pipeline_t pipeline;
     dctx_channels_t channels;

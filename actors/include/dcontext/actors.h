@@ -11,6 +11,7 @@
 #include <dcontext/router.h>
 #include <dcontext/sockets.h>
 #include <dcontext/metrics.h>
+#include <dcontext/retry.h>
 #include <dcontext/stream.h>
 #include <dcontext/system.h>
 #include <dcontext/testing.h>

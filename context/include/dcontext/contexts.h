@@ -11,7 +11,7 @@
  * | client | dctx.client | the edge, a client of itself | servers: quotas, logs | yes |
  * | deadline | dctx.deadline | the edge, whoever has a timeout | asks, queues, slow work | yes |
  * | cancel scope | dctx.cancel | whoever begins what can be called off: cancel.h | that work | no |
- * | retry | dctx.retry | what retries | servers: metrics, load shedding | yes |
+ * | retry | dctx.retry | what retries, as dctx_ask_retry() | servers: metrics, load shedding | yes |
  * | backup | dctx.backup | what hedges | servers: metrics, load shedding | yes |
  *
  * "Set by the edge" is the first process of the system that sees a request. Reading and setting is for the
