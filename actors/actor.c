@@ -8,6 +8,7 @@
 #include "actor.h"
 #include "extra.h"
 #include "gauge.h"
+#include "life.h"
 #include "message.h"
 #include "pinned.h"
 #include "send.h"
@@ -85,7 +86,7 @@ static dctx_error_t make_start(dctx_system_t *system, dctx_runner_t *runner, dct
                                const dctx_actor_options_t *options, uint64_t id)
 {
     actor->start = NULL;
-    if (options->on_start == NULL)
+    if (options->on_start == NULL && options->new_state == NULL)
         return DCTX_OK;
     dctx_message_t *start = dctx_message_new_(system, runner, DCTX_NODE_START);
     if (start == NULL)
@@ -119,12 +120,14 @@ static dctx_error_t prepare(dctx_system_t *system, dctx_runner_t *runner, dctx_a
                             const dctx_actor_options_t *options, bool internal, uint64_t id)
 {
     actor->extra = NULL;
+    atomic_store_explicit(&actor->named, NULL, memory_order_relaxed);
     dctx_error_t error = dctx_gauge_prepare_(actor, options, internal);
     if (error == DCTX_OK)
         error = make_start(system, runner, actor, options, id);
     if (error != DCTX_OK)
         return error;
-    if (options->stash_limit != 0) {
+    error = dctx_kin_prepare_(actor, options, (dctx_ref_t){.system_ = system, .id_ = id});
+    if (error == DCTX_OK && options->stash_limit != 0) {
         if (dctx_extra_get_(actor) == NULL)
             error = DCTX_ERR_NOMEM;
         else
@@ -151,7 +154,7 @@ static dctx_error_t prepare(dctx_system_t *system, dctx_runner_t *runner, dctx_a
         dctx_message_release_(system, runner, actor->start);
     actor->start = NULL;
     if (actor->extra != NULL)
-        dctx_extra_end_(runner, actor);
+        dctx_kin_discard_(actor);
     return error;
 }
 
@@ -198,13 +201,23 @@ dctx_error_t dctx_spawn_(dctx_system_t *system, const dctx_actor_options_t *opti
     actor->asks = 0;
     actor->internal = internal;
     dctx_message_t *start = actor->start;
+    actor->death = DCTX_OK;
     dctx_gauge_open_(actor, options, internal, (uint32_t)generation);
+    uint64_t life = generation << 32 | DCTX_LIFE_ALIVE;
+    uint32_t serving = (uint32_t)generation;
+    dctx_bond_t *bond = dctx_kin_open_(actor, &life, &serving);
+    if (bond != NULL && start != NULL) {
+        dctx_message_release_(system, runner, start);
+        actor->start = start = NULL;
+    }
     if (!internal)
         dctx_count_(system, runner, DCTX_TALLY_SPAWNED);
     /* From the first store on receivers serve it, from the second senders find it. The second is
      * sequentially consistent: see below. */
-    atomic_store_explicit(&actor->serving, (uint32_t)generation, memory_order_release);
-    atomic_store(&actor->life, generation << 32 | DCTX_LIFE_ALIVE);
+    atomic_store_explicit(&actor->serving, serving, memory_order_release);
+    atomic_store(&actor->life, life);
+    if (bond != NULL)
+        dctx_kin_offer_(runner, bond);
     if (start != NULL) {
         dctx_count_(system, runner, DCTX_TALLY_POSTED);
         dctx_post_(system, runner, actor, &start->node);
@@ -214,6 +227,18 @@ dctx_error_t dctx_spawn_(dctx_system_t *system, const dctx_actor_options_t *opti
     if (dctx_phase_(system) >= DCTX_PHASE_CLOSING)
         (void)dctx_actor_stop_(system, runner, id);
     return DCTX_OK;
+}
+
+dctx_error_t dctx_spawn_child(dctx_actor_t *self, const dctx_actor_options_t *options,
+                              dctx_ref_t *ret_ref)
+{
+    dctx_runner_t *here = dctx_runner_here;
+    if (self == NULL || options == NULL || ret_ref == NULL || here == NULL || here->actor != self)
+        return dctx_fail_(DCTX_ERR_INVALID,
+                          "an actor spawns its children itself, in its own callbacks");
+    dctx_actor_options_t own = *options;
+    own.parent = dctx_life_ref_(self);
+    return dctx_spawn_(self->system, &own, false, ret_ref);
 }
 
 dctx_error_t dctx_spawn(dctx_system_t *system, const dctx_actor_options_t *options,
@@ -235,16 +260,20 @@ bool dctx_actor_stop_(dctx_system_t *system, dctx_runner_t *runner, uint64_t id)
     dctx_count_(system, runner, DCTX_TALLY_POSTED);
     uint64_t life = atomic_load(&actor->life);
     bool mine = false, alive;
-    do
+    uint64_t bits = 0;
+    do {
         alive = (life & DCTX_LIFE_ALIVE) && life >> 32 == id >> 32;
-    while (
-        alive && !(life & DCTX_LIFE_STOP_POSTED) &&
-        !(mine = atomic_compare_exchange_weak(&actor->life, &life, life | DCTX_LIFE_STOP_POSTED)));
+        /* One that is suspended does not look at its mailbox. */
+        bits = DCTX_LIFE_STOP_POSTED | (life & DCTX_LIFE_SUSPENDED ? DCTX_LIFE_STOP_NOW : 0);
+    } while (alive && !(life & DCTX_LIFE_STOP_POSTED) &&
+             !(mine = atomic_compare_exchange_weak(&actor->life, &life, life | bits)));
     if (mine) {
         actor->stop_node.generation = (uint32_t)(id >> 32);
         actor->stop_node.kind = DCTX_NODE_STOP;
         actor->stop_node.spent = 0;
         dctx_post_(system, runner, actor, &actor->stop_node);
+        if (bits & DCTX_LIFE_STOP_NOW)
+            dctx_urgent_stop_(system, runner, actor);
     } else {
         dctx_count_(system, runner, DCTX_TALLY_CONSUMED);
         dctx_system_stirred_(system);
@@ -313,7 +342,8 @@ void dctx_self_stop(dctx_actor_t *self)
 
 dctx_ref_t dctx_self(const dctx_actor_t *self)
 {
-    uint32_t generation = atomic_load_explicit(&self->serving, memory_order_relaxed);
+    uint32_t serving = atomic_load_explicit(&self->serving, memory_order_relaxed);
+    uint32_t generation = serving & ~DCTX_SERVING_SUSPENDED;
     return (dctx_ref_t){.system_ = self->system, .id_ = dctx_id_make(generation, self->slot.index)};
 }
 

@@ -30,8 +30,13 @@ typedef struct dctx_meter dctx_meter_t;
 #define DCTX_LIFE_ALIVE       ((uint64_t)1) /* takes messages */
 #define DCTX_LIFE_DEAD        ((uint64_t)2) /* gone; what it left in its mailbox is being cleared away */
 #define DCTX_LIFE_STOP_POSTED ((uint64_t)4)  /* stop_node is in the mailbox, or about to be */
-#define DCTX_LIFE_GROUPED     ((uint64_t)16) /* in a group, or was; see groups.h */
 #define DCTX_LIFE_STOP_NOW    ((uint64_t)8)  /* to stop before its next message; see urgent.h */
+#define DCTX_LIFE_GROUPED     ((uint64_t)16) /* in a group, or was; see groups.h */
+#define DCTX_LIFE_SUSPENDED   ((uint64_t)32) /* it leaves its mailbox alone; by the receiver */
+#define DCTX_LIFE_CHILD       ((uint64_t)64) /* it has a parent, who stops it; by spawn */
+
+/* In `serving`, beside the generation: nothing is served, but it waits in the mailbox. */
+#define DCTX_SERVING_SUSPENDED ((uint32_t)1 << 31)
 
 struct dctx_actor {
     dctx_slab_slot_t slot;
@@ -46,14 +51,18 @@ struct dctx_actor {
     _Alignas(64) dctx_mailbox_out_t out;
     _Atomic(uint32_t)
         serving; /* the living actor's generation, else 0; release by spawn, acquire by receivers */
-    bool stopping;      /* dctx_self_stop() was called */
-    bool may_block;     /* it was spawned DCTX_PINNED */
-    bool internal;      /* one of the system's own: not counted */
-    bool unstashed;     /* there are messages that were put back, to be handled next; see stash.h */
-    uint32_t asks;      /* of the living actor, made and not ended */
-    dctx_error_t death; /* of a DEAD one: what becomes of its messages */
+    bool stopping;  /* dctx_self_stop() or dctx_self_fail() was called: see dctx_life_settle_() */
+    bool may_block; /* it was spawned DCTX_PINNED */
+    bool internal;  /* one of the system's own: not counted */
+    bool unstashed; /* there are messages that were put back, to be handled next; see stash.h */
+    uint32_t asks;  /* of the living actor, made and not ended */
+    /* Of one that is DEAD, or has only its children to wait for: what becomes of its messages. */
+    dctx_error_t death;
     dctx_handler_fn handler;
-    void *state;
+    union {
+        void *state;
+        dctx_exit_t *last; /* of a DEAD one: how it ended, if somebody wants to know */
+    };
     const char *scope; /* "actor:NAME": in `named` or `made` */
 
     void (*on_stop)(dctx_actor_t *self, void *state);

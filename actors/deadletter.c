@@ -5,8 +5,9 @@
 
 enum { CHAIN_MAX = 4096 };
 
-void dctx_dead_letter_(dctx_system_t *system, const char *target, const char *type,
-                       dctx_error_t reason, const dctx_snapshot_t *snapshot, bool ask)
+void dctx_dead_letter_with_(dctx_system_t *system, const char *target, const char *type,
+                            dctx_error_t reason, const dctx_snapshot_t *snapshot, bool ask,
+                            const dctx_exit_t *exit)
 {
     dctx_log(DCTX_LOG_INFO, "dead letter for %s, type \"%s\": %s", target, type,
              dctx_error_name(reason));
@@ -20,15 +21,28 @@ void dctx_dead_letter_(dctx_system_t *system, const char *target, const char *ty
                                  .reason = reason,
                                  .chain = chain,
                                  .snapshot = context,
-                                 .ask = ask};
+                                 .ask = ask,
+                                 .exit = exit};
     system->options.on_dead_letter(&letter, system->options.arg);
+}
+
+void dctx_dead_letter_(dctx_system_t *system, const char *target, const char *type,
+                       dctx_error_t reason, const dctx_snapshot_t *snapshot, bool ask)
+{
+    dctx_dead_letter_with_(system, target, type, reason, snapshot, ask, NULL);
+}
+
+void dctx_message_die_with_(dctx_system_t *system, const char *target, dctx_message_t *message,
+                            dctx_error_t reason, const dctx_exit_t *exit)
+{
+    dctx_dead_letter_with_(system, target, dctx_message_type(message), reason, message->snapshot,
+                           dctx_message_is_ask(message), exit);
 }
 
 void dctx_message_die_(dctx_system_t *system, const char *target, dctx_message_t *message,
                        dctx_error_t reason)
 {
-    dctx_dead_letter_(system, target, dctx_message_type(message), reason, message->snapshot,
-                      dctx_message_is_ask(message));
+    dctx_message_die_with_(system, target, message, reason, NULL);
 }
 
 const char *dctx_target_name_(dctx_actor_t *actor, const dctx_node_t *node)

@@ -10,6 +10,8 @@
 
 #include "cell.h"
 #include "interceptor.h"
+#include "kin.h"
+#include "monitor.h"
 #include "sockets.h"
 #include "runner.h"
 #include "stash.h"
@@ -28,15 +30,26 @@ struct dctx_extra {
     struct dctx_channel *channels; /* under the lock of the channels */
     dctx_pipeline_t pipeline;      /* the system's stages and its own; empty: only the system's */
     dctx_poll_t poll;
+    dctx_monitors_t monitors;
+    dctx_kin_t kin;
 };
 
 /* The actor's, made if it has none; NULL without memory. */
 dctx_extra_t *dctx_extra_get_(dctx_actor_t *actor);
 
+/* One for an actor to be, without an actor; NULL without memory. */
+dctx_extra_t *dctx_extra_new_(void);
+/* Gives an actor without one one that was made before. */
+void dctx_extra_adopt_(dctx_actor_t *actor, dctx_extra_t *extra);
+
+/* Ends what the actor has set up, when it has ended and takes no more messages. In user code. */
+void dctx_extra_clear_(dctx_runner_t *runner, dctx_actor_t *actor);
+
 /*
- * Ends all that is in it, and frees it: once, when the actor has ended and takes no more messages.
- * `runner`: the calling thread's; NULL for the one who stops the system, when its threads have left.
+ * After that: tells who is to hear of the actor's end, and frees it. `exit`: how it ended. `runner`: the calling
+ * thread's, in no user code; NULL for the one who stops the system, when its threads have left.
+ * False: abandoned.
  */
-void dctx_extra_end_(dctx_runner_t *runner, dctx_actor_t *actor);
+bool dctx_extra_end_(dctx_runner_t *runner, dctx_actor_t *actor, const dctx_exit_t *exit);
 
 #endif

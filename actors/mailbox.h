@@ -50,6 +50,7 @@ typedef enum dctx_node_kind {
     DCTX_NODE_CALL,     /* an ask made from outside is over: run its callback */
     DCTX_NODE_TIMER,    /* a timer of this actor is due */
     DCTX_NODE_RESULT,   /* a future that this actor waits for has ended: run its function */
+    DCTX_NODE_SIGNAL,   /* about a life: see life_signal.h */
     DCTX_NODE_WAIT,     /* an ask that a thread waits for; never in a mailbox */
     DCTX_NODE_OUTGOING, /* to the I/O actor: send this */
     DCTX_NODE_REFUSAL,  /* to the I/O actor: a remote ask that failed; tell its asker */

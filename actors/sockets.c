@@ -10,6 +10,7 @@
 #include <dcontext/internal.h>
 
 #include "extra.h"
+#include "life.h"
 #include "pinned.h"
 #include "turn.h"
 
@@ -190,6 +191,9 @@ static void drop_broken(dctx_pinned_t *pinned, dctx_poll_t *poll)
 bool dctx_poll_wait_(dctx_pinned_t *pinned, bool *ret_mail)
 {
     dctx_poll_t *poll = pinned->actor->extra != NULL ? &pinned->actor->extra->poll : NULL;
+    /* One that failed leaves its sockets alone, as its mailbox. */
+    if (!dctx_life_serves_(pinned->actor))
+        poll = NULL;
     zmq_pollitem_t alone;
     zmq_pollitem_t *items = poll != NULL && poll->items != NULL ? poll->items : &alone;
     size_t count = items != &alone ? poll->count : 0;

@@ -206,6 +206,9 @@ void dctx_stash_end_(dctx_runner_t *runner, dctx_actor_t *actor)
         dctx_count_(system, runner, DCTX_TALLY_POSTED);
     (void)count_dead(system, runner, &stash->ready);
     actor->unstashed = false;
+    stash->mark = NULL;
+    atomic_store_explicit(&stash->kept, 0, memory_order_relaxed);
+    atomic_store_explicit(&stash->waiting, 0, memory_order_relaxed);
     dctx_message_t *message;
     while ((message = take_first(&stash->list)) != NULL ||
            (message = take_first(&stash->ready)) != NULL) {

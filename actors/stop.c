@@ -86,9 +86,9 @@ static void note_all(dctx_system_t *system)
     pthread_mutex_unlock(&system->pinned_lock);
 }
 
-static void report(dctx_system_t *system, const char *line)
+/* Under the lock of the report. */
+static void append(dctx_system_t *system, const char *line)
 {
-    dctx_log(DCTX_LOG_WARNING, "system %s: did not stop: %s", system->name, line);
     size_t before = system->left_behind == NULL ? 0 : strlen(system->left_behind);
     size_t size = strlen(line);
     char *text = dctx_alloc_(before + size + 2);
@@ -100,6 +100,14 @@ static void report(dctx_system_t *system, const char *line)
     memcpy(text + before + size, "\n", 2);
     dctx_release_(system->left_behind);
     system->left_behind = text;
+}
+
+void dctx_stop_report_(dctx_system_t *system, const char *line)
+{
+    dctx_log(DCTX_LOG_WARNING, "system %s: did not stop: %s", system->name, line);
+    pthread_mutex_lock(&system->report_lock);
+    append(system, line);
+    pthread_mutex_unlock(&system->report_lock);
 }
 
 /* Since when the thread has been in the callback it is in: exactly if it was the first of the turn, else
@@ -129,7 +137,7 @@ static void describe(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t 
                  name);
     snprintf(line, sizeof line, "%s: in handler for %lld ms: %s", name,
              (long long)busy_ms(system, runner), chain);
-    report(system, line);
+    dctx_stop_report_(system, line);
 }
 
 /* Gives a thread up, if it is in user code; false if it is not, and will leave by itself. */
@@ -165,7 +173,7 @@ static bool part(dctx_system_t *system, dctx_runner_t *runner, dctx_futex_t *lef
     runner->abandoned = true;
     pthread_mutex_unlock(&runner->lock);
     system->abandoned = true;
-    report(system, "(system): a thread does not get on");
+    dctx_stop_report_(system, "(system): a thread does not get on");
     return false;
 }
 
@@ -187,13 +195,14 @@ static void close_pipe(dctx_worker_t *worker)
 
 /* ---- the steps --------------------------------------------------------------------------------- */
 
-static void stop_actors(dctx_system_t *system)
+/* `all`: also those whose parents are to stop them. */
+static void stop_actors(dctx_system_t *system, bool all)
 {
     uint32_t count = dctx_slab_count(&system->actors);
     for (uint32_t i = 0; i < count; i++) {
         dctx_actor_t *actor = dctx_slab_at(&system->actors, i);
         uint64_t life = atomic_load(&actor->life);
-        if (life & DCTX_LIFE_ALIVE)
+        if (life & DCTX_LIFE_ALIVE && (all || !(life & DCTX_LIFE_CHILD)))
             (void)dctx_actor_stop_(system, NULL, dctx_id_make(life >> 32, i));
     }
 }
@@ -255,7 +264,7 @@ static void clear_mailboxes(dctx_system_t *system, bool first)
             char line[DCTX_NAME_MAX + 64];
             snprintf(line, sizeof line, "%s: no thread was free to stop it",
                      actor->scope + DCTX_NAME_AT);
-            report(system, line);
+            dctx_stop_report_(system, line);
         }
         dctx_turn_clear_(system, actor, runner, quietly);
     }
@@ -277,11 +286,13 @@ static void close_actors(dctx_system_t *system, int64_t deadline)
 {
     dctx_asks_fail_(system, NULL, NULL, DCTX_ERR_STOPPED);
     dctx_io_wake_(&system->io); /* it rings what alarms are left */
-    stop_actors(system);
+    stop_actors(system, false);
     if (wait_quiet(system, at_least_grace(deadline)))
         return;
-    /* No time for what lies before an actor's stop: that is cleared away later. */
+    /* No time for what lies before an actor's stop: that is cleared away later. Nor for one to wait for its
+     * children, which it then says. */
     atomic_store(&system->hurry, true);
+    stop_actors(system, true);
     (void)wait_quiet(system, at_least_grace(0));
 }
 

@@ -104,8 +104,12 @@ dctx_error_t dctx_accept_(dctx_system_t *system, dctx_runner_t *runner)
 void dctx_post_(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor,
                 dctx_node_t *node)
 {
-    if (!dctx_mailbox_push(&actor->in, node))
-        return;
+    if (dctx_mailbox_push(&actor->in, node))
+        dctx_run_(system, runner, actor);
+}
+
+void dctx_run_(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor)
+{
     dctx_pinned_t *pinned = atomic_load_explicit(&actor->pinned, memory_order_acquire);
     if (__builtin_expect(pinned != NULL, 0))
         dctx_pinned_wake_(pinned);
@@ -175,6 +179,8 @@ void dctx_system_counters_read(const dctx_system_t *self, dctx_system_counters_t
     c.context_errors = dctx_system_sum_(system, DCTX_TALLY_CONTEXT_ERRORS);
     c.blocked = dctx_system_sum_(system, DCTX_TALLY_BLOCKED);
     c.scope_leaks = dctx_system_sum_(system, DCTX_TALLY_LEAKS);
+    c.failures = dctx_system_sum_(system, DCTX_TALLY_FAILURES);
+    c.restarts = dctx_system_sum_(system, DCTX_TALLY_RESTARTS);
     uint64_t gone = dctx_system_sum_(system, DCTX_TALLY_GONE);
     uint64_t spawned = dctx_system_sum_(system, DCTX_TALLY_SPAWNED);
     c.timers_run = dctx_system_sum_(system, DCTX_TALLY_TIMERS_RUN);
@@ -360,6 +366,7 @@ static void init(dctx_system_t *system)
     dctx_channels_init(&system->channels);
     pthread_mutex_init(&system->pinned_lock, NULL);
     pthread_mutex_init(&system->stop_lock, NULL);
+    pthread_mutex_init(&system->report_lock, NULL);
 }
 
 static void finish(dctx_system_t *system)
@@ -387,6 +394,7 @@ static void finish(dctx_system_t *system)
     dctx_channels_finish(&system->channels);
     pthread_mutex_destroy(&system->pinned_lock);
     pthread_mutex_destroy(&system->stop_lock);
+    pthread_mutex_destroy(&system->report_lock);
     dctx_release_aligned_(system);
 }
 

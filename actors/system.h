@@ -83,10 +83,11 @@ struct dctx_system {
     dctx_pinned_t *pinned; /* under pinned_lock: all threads of pinned actors not joined yet */
 
     pthread_mutex_t stop_lock; /* one stop at a time; guards what follows */
-    bool started;      /* all threads are; before that nobody but its maker knows the system */
-    bool abandoned;    /* a thread never came back: the memory stays */
-    char *left_behind; /* the report so far */
-    uint64_t serial;   /* its own, as an address can be another system's later */
+    bool started;   /* all threads are; before that nobody but its maker knows the system */
+    bool abandoned; /* a thread never came back: the memory stays */
+    pthread_mutex_t report_lock;
+    char *left_behind;        /* the report so far; under report_lock while there are threads */
+    uint64_t serial;          /* its own, as an address can be another system's later */
     struct dctx_system *next; /* among the living, or the abandoned; under a lock of system.c */
 
     dctx_tallies_t
@@ -148,6 +149,9 @@ static inline void dctx_system_stirred_(dctx_system_t *system)
 /* Puts a node, counted before, into an actor's mailbox and gets the actor running if it was idle. */
 void dctx_post_(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor,
                 dctx_node_t *node);
+
+/* Gets an actor running, for who has the right to. */
+void dctx_run_(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor);
 
 /* Sum over all threads. */
 uint64_t dctx_system_sum_(dctx_system_t *system, dctx_tally_t what);

@@ -36,6 +36,8 @@ typedef enum dctx_tally {
     DCTX_TALLY_TIMERS_RUN,
     DCTX_TALLY_TIMERS_MISSED,
     DCTX_TALLY_BLOCKED,
+    DCTX_TALLY_FAILURES,
+    DCTX_TALLY_RESTARTS,
     DCTX_TALLY_SPAWNED,
     DCTX_TALLY_GONE,
     DCTX_TALLY_POSTED,   /* put into mailboxes beside the accepted: starts, stops, ends of asks */

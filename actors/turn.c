@@ -13,6 +13,8 @@
 #include "deadletter.h"
 #include "extra.h"
 #include "future.h"
+#include "life.h"
+#include "life_signal.h"
 #include "gauge.h"
 #include "pinned.h"
 #include "system.h"
@@ -119,59 +121,15 @@ const char *dctx_turn_scope_(const dctx_actor_t *actor, const dctx_message_t *me
     return buffer;
 }
 
-/* ---- the end of an actor ----------------------------------------------------------------------- */
-
-/* No message is served any more and no new one taken; the name is free. */
-static void close_life(dctx_system_t *system, dctx_actor_t *actor, dctx_error_t reason)
+void dctx_turn_enter_(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
+                      dctx_scope_t *scope)
 {
-    actor->death = reason;
-    atomic_store_explicit(&actor->serving, 0, memory_order_relaxed);
-    uint64_t life = atomic_load_explicit(&actor->life, memory_order_relaxed);
-    uint64_t closed;
-    do {
-        uint64_t generation = (dctx_life_generation(life) + 1) & 0x7fffffff;
-        if (generation == 0)
-            generation = 1;
-        closed = generation << 32 | DCTX_LIFE_DEAD | (life & DCTX_LIFE_STOP_POSTED);
-    } while (!atomic_compare_exchange_weak_explicit(&actor->life, &life, closed,
-                                                    memory_order_acq_rel, memory_order_relaxed));
-    dctx_gauge_close_(actor);
-    if (life & DCTX_LIFE_GROUPED)
-        dctx_groups_forget_(&system->groups,
-                            dctx_id_make(dctx_life_generation(life), actor->slot.index));
-    dctx_name_t *named = atomic_load_explicit(&actor->named, memory_order_relaxed);
-    if (named != NULL)
-        dctx_names_remove(&system->names, named);
+    enter_anyhow(runner, snapshot, name, scope);
 }
 
-/* Ends an actor; `started`: its on_stop runs. False: abandoned meanwhile. */
-static bool end_actor(dctx_runner_t *runner, dctx_actor_t *actor, dctx_error_t reason, bool started)
+void dctx_turn_leave_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_scope_t *scope)
 {
-    dctx_system_t *system = runner->system;
-    cool(runner);
-    dctx_runner_begin(runner, actor, NULL, NULL, "actor:");
-    if (started && actor->on_stop != NULL) {
-        dctx_scope_t scope;
-        enter_anyhow(runner, NULL, actor->scope, &scope);
-        actor->on_stop(actor, actor->state);
-        leave(runner, actor, &scope);
-        if (dctx_runner_is_given_up(runner))
-            return false;
-    }
-    uint64_t id = dctx_self(actor).id_;
-    close_life(system, actor, reason);
-    if (actor->destroy_state != NULL)
-        actor->destroy_state(actor->state);
-    if (actor->extra != NULL)
-        dctx_extra_end_(runner, actor);
-    if (actor->asks != 0)
-        dctx_asks_abandon_(system, runner, id);
-    actor->stopping = false;
-    if (!dctx_runner_end(runner))
-        return false;
-    if (!actor->internal)
-        dctx_tally_own(&runner->tallies, DCTX_TALLY_GONE);
-    return true;
+    leave(runner, actor, scope);
 }
 
 /* ---- what is in a mailbox ---------------------------------------------------------------------- */
@@ -187,6 +145,8 @@ static void call_handler(dctx_runner_t *runner, dctx_actor_t *actor, dctx_messag
                  actor->scope + DCTX_NAME_AT, dctx_message_type(message), dctx_error_name(error));
         *ret_error = error;
     }
+    if (__builtin_expect(actor->extra != NULL, 0) && !dctx_runner_is_given_up(runner))
+        dctx_life_handled_(actor, message, error, ret_error);
 }
 
 typedef struct handling {
@@ -398,7 +358,8 @@ static bool bury(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *mes
     const char *target = dctx_target_name_(actor, &message->node);
     cool(runner);
     dctx_runner_begin(runner, &runner->system->self, message, message->snapshot, NULL);
-    dctx_message_die_(runner->system, target, message, reason);
+    dctx_message_die_with_(runner->system, target, message, reason,
+                           dctx_life_why_(actor, &message->node));
     message->node.outcome = (uint8_t)reason;
     clear(runner, message);
     return dctx_runner_end(runner);
@@ -410,7 +371,9 @@ static dctx_error_t death_of(dctx_actor_t *actor, const dctx_node_t *node)
     uint64_t life = atomic_load_explicit(&actor->life, memory_order_acquire);
     bool last =
         life & DCTX_LIFE_DEAD && dctx_life_generation(life) == (uint64_t)node->generation + 1;
-    return last ? actor->death : DCTX_ERR_NO_ACTOR;
+    /* Or it waits for its children's ends, and serves nobody. */
+    bool ending = life & DCTX_LIFE_ALIVE && dctx_life_generation(life) == node->generation;
+    return last || ending ? actor->death : DCTX_ERR_NO_ACTOR;
 }
 
 /* The end of an ask whose asker has gone. */
@@ -479,29 +442,11 @@ static bool run_stream(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *
     return true;
 }
 
-/* Runs on_start, before whatever came first: the node that was to bring it may come later. */
-static bool run_start(dctx_runner_t *runner, dctx_actor_t *actor)
-{
-    dctx_scope_t scope;
-    dctx_message_t *start = actor->start;
-    actor->start = NULL;
-    dctx_runner_begin(runner, actor, start, start->snapshot, "actor:");
-    enter_anyhow(runner, start->snapshot, actor->scope, &scope);
-    dctx_error_t error = start->u.done.run.on_start(actor, actor->state);
-    leave(runner, actor, &scope);
-    if (!dctx_runner_end(runner))
-        return false;
-    if (error == DCTX_OK)
-        return true;
-    dctx_log(DCTX_LOG_WARNING, "%s did not start: %s", actor->scope + DCTX_NAME_AT,
-             dctx_error_name(error));
-    return end_actor(runner, actor, error, false);
-}
-
 /* A message for a living actor of a system that is closing. */
 static bool bury_or_end(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message)
 {
-    if (atomic_load(&runner->system->hurry) && !end_actor(runner, actor, DCTX_ERR_STOPPED, true))
+    cool(runner);
+    if (atomic_load(&runner->system->hurry) && !dctx_life_stop_(runner, actor))
         return false;
     return bury(runner, actor, message, DCTX_ERR_STOPPED);
 }
@@ -557,13 +502,21 @@ static inline bool serve(dctx_runner_t *runner, dctx_actor_t *actor, dctx_messag
     return handle(runner, actor, message);
 }
 
+/* The one who lives in the cell may serve nobody, and yet be meant. */
+static bool take_stop(dctx_runner_t *runner, dctx_actor_t *actor, const dctx_node_t *node)
+{
+    uint64_t life = atomic_load_explicit(&actor->life, memory_order_acquire);
+    bool alive = (life & DCTX_LIFE_ALIVE) && dctx_life_generation(life) == node->generation;
+    return !alive || dctx_life_stop_(runner, actor);
+}
+
 /* Takes one node. False: abandoned; the node and all else is another's. */
 static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
 {
     uint32_t serving = atomic_load_explicit(&actor->serving, memory_order_acquire);
     bool living = serving == node->generation;
     if (living && __builtin_expect(actor->start != NULL, 0)) {
-        if (!run_start(runner, actor))
+        if (!dctx_life_start_(runner, actor))
             return false;
         living = atomic_load_explicit(&actor->serving, memory_order_relaxed) == node->generation;
     }
@@ -588,8 +541,10 @@ static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
         return run_timer(runner, actor, node, living);
     case DCTX_NODE_STREAM:
         return !living || run_stream(runner, actor, node);
+    case DCTX_NODE_SIGNAL:
+        return dctx_signal_take_(runner, actor, dctx_signal_of(node));
     case DCTX_NODE_STOP:
-        if (living && !end_actor(runner, actor, DCTX_ERR_STOPPED, true))
+        if (!take_stop(runner, actor, node))
             return false;
         (void)atomic_fetch_and_explicit(&actor->life, ~DCTX_LIFE_STOP_POSTED, memory_order_relaxed);
         return true;
@@ -605,9 +560,7 @@ static bool stop_now(dctx_runner_t *runner, dctx_actor_t *actor)
     uint64_t life = atomic_load(&actor->life);
     if ((life & (DCTX_LIFE_ALIVE | DCTX_LIFE_STOP_NOW)) != (DCTX_LIFE_ALIVE | DCTX_LIFE_STOP_NOW))
         return true;
-    bool started = actor->start == NULL;
-    actor->start = NULL;
-    return end_actor(runner, actor, DCTX_ERR_STOPPED, started);
+    return dctx_life_stop_(runner, actor);
 }
 
 static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *node,
@@ -628,7 +581,7 @@ static bool take_urgent(dctx_runner_t *runner, dctx_actor_t *actor)
         runner->urgent_hand = node;
         if (!take(runner, actor, node))
             return false;
-        if (actor->stopping && !end_actor(runner, actor, DCTX_ERR_STOPPED, true))
+        if (actor->stopping && !dctx_life_settle_(runner, actor))
             return false;
         runner->urgent_hand = NULL;
         dispose(runner->system, runner, node, (dctx_node_kind_t)node->kind);
@@ -651,11 +604,13 @@ static dctx_advance_t advance(dctx_actor_t *actor, dctx_node_t *node, bool *ret_
     dctx_system_t *system = actor->system;
     dctx_name_t *named = atomic_load_explicit(&actor->named, memory_order_relaxed);
     dctx_pinned_t *pinned = atomic_load_explicit(&actor->pinned, memory_order_relaxed);
+    dctx_exit_t *last = actor->last;
     atomic_store_explicit(&actor->pinned, NULL, memory_order_relaxed);
     atomic_store_explicit(&actor->life, life & ~DCTX_LIFE_DEAD, memory_order_release);
     dctx_advance_t result = dctx_mailbox_advance(&actor->in, &actor->out, node);
     if (result == DCTX_ADVANCE_IDLE) {
         dctx_release_(named);
+        dctx_exit_unref(&last);
         dctx_slab_give(&system->actors, actor);
         *ret_gone = true;
     } else {
@@ -684,6 +639,8 @@ static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *n
         dctx_timer_done_(system, node);
     } else if (kind == DCTX_NODE_STREAM) {
         dctx_channel_done_(system, runner, node);
+    } else if (kind == DCTX_NODE_SIGNAL) {
+        dctx_signal_release_(dctx_signal_of(node));
     } else if (kind != DCTX_NODE_STOP) {
         dctx_message_release_(system, runner, dctx_message_of(node));
     }
@@ -693,7 +650,7 @@ static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *n
 /* Handles what was put back, while a spent node keeps the mailbox ours: DCTX_TURN_IDLE when that is done. */
 static dctx_turn_t replay(dctx_runner_t *runner, dctx_actor_t *actor, unsigned *n, unsigned most)
 {
-    while (actor->unstashed) {
+    while (actor->unstashed && !dctx_life_is_suspended_(actor)) {
         if (*n >= most)
             return DCTX_TURN_AGAIN;
         ++*n;
@@ -705,7 +662,7 @@ static dctx_turn_t replay(dctx_runner_t *runner, dctx_actor_t *actor, unsigned *
         dctx_message_t *message = dctx_stash_next_(actor);
         if (!serve(runner, actor, message))
             return DCTX_TURN_ABANDONED;
-        if (actor->stopping && !end_actor(runner, actor, DCTX_ERR_STOPPED, true))
+        if (actor->stopping && !dctx_life_settle_(runner, actor))
             return DCTX_TURN_ABANDONED;
         dctx_stash_done_(actor);
         dispose(runner->system, runner, &message->node, DCTX_NODE_MESSAGE);
@@ -738,14 +695,25 @@ static dctx_turn_t turn(dctx_runner_t *runner, dctx_actor_t *actor, unsigned mos
             }
             if (__builtin_expect(dctx_urgent_waits_(actor), 0) && !take_urgent(runner, actor))
                 return DCTX_TURN_ABANDONED;
+            if (dctx_life_is_suspended_(actor) && dctx_life_waits_(actor, node)) {
+                if (dctx_urgent_park_(actor))
+                    return DCTX_TURN_IDLE;
+                continue;
+            }
+            /* Put back before it was suspended, or for a restart. */
+            if (__builtin_expect(actor->unstashed, 0) && !dctx_life_is_suspended_(actor)) {
+                dctx_turn_t turn = replay(runner, actor, &n, most);
+                if (turn != DCTX_TURN_IDLE)
+                    return turn;
+                continue;
+            }
             if (!take(runner, actor, node))
                 return DCTX_TURN_ABANDONED;
-            if (__builtin_expect(actor->stopping, 0) &&
-                !end_actor(runner, actor, DCTX_ERR_STOPPED, true))
+            if (__builtin_expect(actor->stopping, 0) && !dctx_life_settle_(runner, actor))
                 return DCTX_TURN_ABANDONED;
             node->spent = 1;
         }
-        if (__builtin_expect(actor->unstashed, 0)) {
+        if (__builtin_expect(actor->unstashed, 0) && !dctx_life_is_suspended_(actor)) {
             dctx_turn_t turn = replay(runner, actor, &n, most);
             if (turn != DCTX_TURN_IDLE)
                 return turn;
@@ -790,8 +758,9 @@ bool dctx_turn_outside_(dctx_runner_t *runner, dctx_actor_t *actor,
         return false;
     if (actor->stopping) {
         /* The stop in the mailbox has the cell cleared away by a turn, once we have ended here. */
-        (void)dctx_actor_stop_(runner->system, runner, dctx_self(actor).id_);
-        if (!end_actor(runner, actor, DCTX_ERR_STOPPED, true))
+        if (dctx_life_will_end_(actor))
+            (void)dctx_actor_stop_(runner->system, runner, dctx_self(actor).id_);
+        if (!dctx_life_settle_(runner, actor))
             return false;
     }
     unsigned n = 0;
@@ -823,7 +792,8 @@ static void clear_node(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t *
         return;
     dctx_error_t reason = death_of(actor, node);
     if (!quietly)
-        dctx_message_die_(system, dctx_target_name_(actor, node), dctx_message_of(node), reason);
+        dctx_message_die_with_(system, dctx_target_name_(actor, node), dctx_message_of(node),
+                               reason, dctx_life_why_(actor, node));
     node->outcome = (uint8_t)reason;
 }
 
@@ -865,17 +835,8 @@ void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, dctx_runner_t 
     }
     if (stuck != NULL)
         stuck->passed = true;
-    if (atomic_load(&actor->life) & DCTX_LIFE_ALIVE) {
-        close_life(system, actor, DCTX_ERR_STOPPED);
-        if (!actor->internal)
-            dctx_count_(system, NULL, DCTX_TALLY_GONE);
-        if (actor->destroy_state != NULL && stuck == NULL)
-            actor->destroy_state(actor->state);
-        if (actor->extra != NULL && stuck == NULL)
-            dctx_extra_end_(NULL, actor);
-        else if (actor->extra != NULL)
-            dctx_stash_lose_(actor);
-    }
+    if (atomic_load(&actor->life) & DCTX_LIFE_ALIVE)
+        dctx_life_cut_(system, actor, stuck != NULL);
     bool ignored = false;
     clear_urgent(system, actor, urgent, quietly);
     clear_urgent(system, actor, dctx_urgent_take_(actor, &ignored), quietly);
@@ -898,4 +859,5 @@ void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, dctx_runner_t 
     if (stuck != NULL || !(atomic_fetch_and(&actor->life, ~DCTX_LIFE_DEAD) & DCTX_LIFE_DEAD))
         return;
     dctx_release_(atomic_exchange(&actor->named, NULL));
+    dctx_exit_unref(&actor->last);
 }

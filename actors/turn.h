@@ -30,6 +30,11 @@ const char *dctx_turn_scope_(const dctx_actor_t *actor, const dctx_message_t *me
 bool dctx_turn_outside_(dctx_runner_t *runner, dctx_actor_t *actor,
                         void (*call)(dctx_actor_t *actor, void *arg), void *arg);
 
+/* Into a context, be there memory for it or not, and back out of it to the empty one: around user code. */
+void dctx_turn_enter_(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
+                      dctx_scope_t *scope);
+void dctx_turn_leave_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_scope_t *scope);
+
 /* `most`: messages to handle. */
 dctx_turn_t dctx_turn_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most);
 

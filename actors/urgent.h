@@ -16,6 +16,10 @@
 
 /* In the lowest bit of `urgent`: the actor may have been told to stop at once; `life` knows. */
 #define DCTX_URGENT_STOP ((uintptr_t)1)
+/* In the next: the actor is suspended, with its mailbox not idle, and nobody runs it. Only something urgent
+ * does: whoever puts that there takes the bit away, and gets the actor running. */
+#define DCTX_URGENT_PARKED ((uintptr_t)2)
+#define DCTX_URGENT_BITS   ((uintptr_t)3)
 
 /* Cheap, and no promise: the nudge is on its way in any case. For the receiver. */
 static inline bool dctx_urgent_waits_(dctx_actor_t *actor)
@@ -33,6 +37,10 @@ void dctx_post_urgent_(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_
 
 /* Has the receiver look at `life` before its next message. */
 void dctx_urgent_stop_(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor);
+
+/* Leaves the actor to whoever has something urgent for it. False: there is something already. For the
+ * receiver, who is none any more when it is true. */
+bool dctx_urgent_park_(dctx_actor_t *actor);
 
 /* All that is urgent, the oldest first; *ret_stop: look at `life`. For the receiver. */
 dctx_node_t *dctx_urgent_take_(dctx_actor_t *actor, bool *ret_stop);

@@ -270,6 +270,7 @@ typedef struct aside {
     const dctx_snapshot_t *context;
     const dctx_type_t *type;
     const char *prefix;
+    struct dctx_end *end;
 } aside_t;
 
 static aside_t put_aside(void)
@@ -277,13 +278,16 @@ static aside_t put_aside(void)
     dctx_runner_t *here = dctx_runner_here;
     if (here == NULL)
         return (aside_t){0};
-    return (aside_t){.here = here,
+    aside_t aside = {.here = here,
                      .actor = here->actor,
                      .busy = atomic_load(&here->busy),
                      .message = here->message,
                      .context = atomic_load(&here->context),
                      .type = atomic_load(&here->type),
-                     .prefix = atomic_load(&here->prefix)};
+                     .prefix = atomic_load(&here->prefix),
+                     .end = here->end};
+    here->end = NULL;
+    return aside;
 }
 
 static void take_up(const aside_t *aside)
@@ -293,6 +297,7 @@ static void take_up(const aside_t *aside)
         return;
     here->actor = aside->actor;
     here->message = aside->message;
+    here->end = aside->end;
     atomic_store(&here->context, aside->context);
     atomic_store(&here->type, aside->type);
     atomic_store(&here->prefix, aside->prefix);

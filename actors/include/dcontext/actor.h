@@ -55,6 +55,13 @@ typedef enum dctx_overflow {
     DCTX_OVERFLOW_DROP_OLDEST = 3
 } dctx_overflow_t;
 
+/* How an actor supervises its children: see dcontext/supervise.h. */
+typedef struct dctx_supervision dctx_supervision_t;
+
+/* One that the actor is tied to has ended: see dctx_tie(). On the actor's own turn. */
+typedef void (*dctx_tied_fn)(dctx_actor_t *self, dctx_ref_t who, const dctx_exit_t *exit,
+                             void *state);
+
 /* `handler` is required. */
 typedef struct dctx_actor_options {
     const char *name; /* unique among the system's living actors, 1..56 bytes of [A-Za-z0-9_.:/-];
@@ -75,6 +82,16 @@ typedef struct dctx_actor_options {
     size_t stash_limit;                     /* messages that dctx_stash() keeps; 0: 1024 */
     const dctx_interceptor_t *interceptors; /* copied; see dctx_interceptor_t */
     size_t interceptor_count;
+    /* Who stops it before it ends itself, and decides when it fails: an actor of the same system.
+     * Given by another than that actor itself, it starts once that one has taken it in, and is
+     * stopped if it has gone by then. DCTX_REF_NONE: nobody; then it ends when it fails. */
+    dctx_ref_t parent;
+    const dctx_supervision_t *supervision; /* of its own children; copied; NULL: all defaults */
+    /* Makes its state, on its own turn, before on_start, at each restart anew; then `state` above is
+     * what it is made from (the caller's), and destroy_state is for each that was made. An error
+     * is as one of on_start. NULL: `state` is the state, through all restarts. */
+    dctx_error_t (*new_state)(void *seed, void **ret_state);
+    dctx_tied_fn on_tied; /* NULL: it stops with the one it is tied to */
 } dctx_actor_options_t;
 
 /*
@@ -83,7 +100,8 @@ typedef struct dctx_actor_options {
  * Ownership: `state` is the actor's from here on (destroy_state is called once in its life); on an
  *   error it stays the caller's. Strings are copied.
  * Errors: DCTX_ERR_INVALID (no handler, bad name), DCTX_ERR_CONFLICT (the name is taken),
- *   DCTX_ERR_STOPPED, DCTX_ERR_NOMEM, DCTX_ERR_IO (no thread for a pinned one).
+ *   DCTX_ERR_NO_ACTOR (the parent has gone), DCTX_ERR_STOPPED (or the parent stops),
+ *   DCTX_ERR_NOMEM, DCTX_ERR_IO (no thread for a pinned one).
  * Thread-safety: any thread, handlers included.
  * Limits and units: name 56 bytes.
  */

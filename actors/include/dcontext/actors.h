@@ -9,10 +9,11 @@
 #include <dcontext/future.h>
 #include <dcontext/handling.h>
 #include <dcontext/router.h>
-#include <dcontext/sockets.h>
 #include <dcontext/metrics.h>
 #include <dcontext/retry.h>
+#include <dcontext/sockets.h>
 #include <dcontext/stream.h>
+#include <dcontext/supervise.h>
 #include <dcontext/system.h>
 #include <dcontext/testing.h>
 #include <dcontext/timer.h>

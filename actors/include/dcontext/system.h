@@ -37,6 +37,9 @@ typedef struct dctx_clock {
     void *arg;
 } dctx_clock_t;
 
+/* Why an actor ended: see dcontext/supervise.h. */
+typedef struct dctx_exit dctx_exit_t;
+
 /* What became of a message that no handler handled. Borrowed during the call. */
 typedef struct dctx_dead_letter {
     const char *target; /* actor name, or "actor@node" */
@@ -45,6 +48,7 @@ typedef struct dctx_dead_letter {
     const char *chain;               /* scope chain of the message, as dctx_chain_format() */
     const dctx_snapshot_t *snapshot; /* its context */
     bool ask;                        /* its asker gets the reason */
+    const dctx_exit_t *exit;         /* how the target ended, when that is why; else NULL */
 } dctx_dead_letter_t;
 
 /* A callback that keeps a worker for long. Borrowed during the call. */
@@ -344,6 +348,8 @@ typedef struct dctx_system_counters {
     uint64_t timers_run;       /* runs of timers */
     uint64_t timers_missed;    /* periods of timers that had no run of their own */
     uint64_t blocked;          /* callbacks that kept a worker for longer than handler_warn_ms */
+    uint64_t failures;         /* of actors: dctx_self_fail(), and what counts as such */
+    uint64_t restarts;         /* of actors */
 } dctx_system_counters_t;
 DCTX_EXPORT void dctx_system_counters_read(const dctx_system_t *system,
                                            dctx_system_counters_t *ret_counters);
