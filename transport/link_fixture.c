@@ -7,7 +7,7 @@
 
 #include <criterion/criterion.h>
 
-#define PATIENCE_NS INT64_C(10000000000)
+#define PATIENCE_NS INT64_C(30000000000)
 #define ITEMS_MAX   64
 
 static const dctx_key_t *tenant_key;

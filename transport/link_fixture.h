@@ -68,7 +68,7 @@ dctx_error_t tell(node_t *node, const char *peer, const char *target, const char
 dctx_error_t send_kind(node_t *node, const char *peer, dctx_link_kind_t kind, uint64_t correlation,
                        const char *payload, const dctx_snapshot_t *snapshot);
 
-/* Runs the links (NULL ends the list early) until `done` says so; false if ten seconds were not
+/* Runs the links (NULL ends the list early) until `done` says so; false if half a minute was not
  * enough. */
 typedef bool (*condition_fn)(node_t *const *nodes, const void *arg);
 bool run_until(node_t *const *nodes, condition_fn done, const void *arg);
