@@ -157,7 +157,7 @@ static bool has_event(const dctx_channel_t *channel)
 {
     if (channel->state != DCTX_CHANNEL_OPEN)
         return false;
-    if (channel->first != NULL || (channel->closed && !channel->told))
+    if (channel->first != NULL || (channel->closed && !channel->told && !channel->asker))
         return true;
     if (channel->sink)
         return channel->finished && !channel->told;

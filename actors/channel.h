@@ -41,7 +41,7 @@ typedef struct dctx_channel {
     bool waiting;  /* of a source: on_ready is to run when there is credit */
     bool finished; /* of a source: no more items; of a sink: none will follow those in the queue */
     bool told;     /* on_end has run, or is about to */
-    bool closed;   /* of who is asked: the asker has gone, `status` says why */
+    bool closed;   /* the asker has gone, or called it off; `status` says why */
     dctx_error_t status;
     dctx_node_t node; /* DCTX_NODE_STREAM */
     dctx_actor_t *actor;

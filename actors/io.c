@@ -265,6 +265,8 @@ static void refuse(dctx_io_t *io, const char *peer, uint64_t correlation, dctx_e
 {
     dctx_link_message_t message = {
         .kind = DCTX_LINK_ERROR, .code = error, .correlation = correlation};
+    if (atomic_load_explicit(&system_of(io)->channels.pending, memory_order_relaxed) > 0)
+        dctx_channels_close_(system_of(io), &io->runner, peer, correlation, error);
     dctx_error_t failed = hand_to_link(io, peer, &message);
     if (failed != DCTX_OK)
         dctx_log(DCTX_LOG_INFO, "a refusal to %s is lost: %s", peer, dctx_error_name(failed));

@@ -65,6 +65,8 @@ static void on_reply(dctx_actor_t *self, dctx_error_t status, const dctx_message
         lock(system);
     }
     dctx_channel_t *other = channel->other == 0 ? NULL : dctx_channel_at_(system, channel->other);
+    if (channel->closed) /* though an answer was there already */
+        status = channel->status;
     dctx_channel_rest_t rest = dctx_channel_end_(system, channel);
     if (other != NULL) /* it did not end it: the answer came from elsewhere, or not at all */
         dctx_channel_close_(system, runner, other, DCTX_ERR_CANCELLED);
@@ -204,8 +206,8 @@ static dctx_error_t answer_with(dctx_actor_t *self, const dctx_message_t *messag
         error = dctx_message_asker_is_remote_(message) ? join_there(system, message, channel)
                                                        : join_here(system, message, channel);
         if (error == DCTX_ERR_INVALID)
-            (void)dctx_fail_(error,
-                             sink ? "nobody asked to send a stream" : "nobody asked for a stream");
+            (void)dctx_fail_(error, sink ? "nobody asks to send a stream, or not any more"
+                                         : "nobody asks for a stream, or not any more");
     }
     if (error != DCTX_OK) {
         if (channel->reply_to != NULL)
@@ -276,7 +278,7 @@ static dctx_error_t send_here(dctx_system_t *system, dctx_stream_t stream, uint6
         lock(system);
         dctx_channel_t *channel = dctx_channel_at_(system, stream.id_);
         dctx_channel_t *other = dctx_channel_at_(system, other_id);
-        if (channel == NULL || other == NULL) {
+        if (channel == NULL || other == NULL || other->closed) {
             error = dctx_fail_(DCTX_ERR_NOT_OPEN, "the other end has gone");
         } else {
             channel->credit--;
@@ -372,6 +374,27 @@ dctx_error_t dctx_stream_end(dctx_stream_t stream, const dctx_type_t *type, cons
     return DCTX_OK;
 }
 
+/* The asker wants no more: nothing that came already, and no answer either. Under the lock, which is given back. */
+static dctx_error_t call_off(dctx_system_t *system, dctx_channel_t *channel, dctx_error_t error,
+                             const char *reason)
+{
+    uint64_t ask = channel->ask;
+    bool again = channel->closed;
+    dctx_channel_rest_t rest = {.items = again ? NULL : channel->first};
+    if (!again) {
+        channel->closed = true;
+        channel->status = error;
+        channel->first = NULL;
+        channel->queued = 0;
+    }
+    unlock(system);
+    if (again)
+        return dctx_fail_(DCTX_ERR_NOT_OPEN, "the stream is called off already");
+    dctx_channel_rest_free_(system, dctx_runner_here, &rest);
+    (void)dctx_ask_call_off_(system, dctx_runner_here, ask, error, reason);
+    return DCTX_OK;
+}
+
 dctx_error_t dctx_stream_fail(dctx_stream_t stream, dctx_error_t error, const char *reason)
 {
     dctx_channel_t *channel = NULL;
@@ -381,14 +404,9 @@ dctx_error_t dctx_stream_fail(dctx_stream_t stream, dctx_error_t error, const ch
     if (failed != DCTX_OK)
         return failed;
     dctx_system_t *system = stream.system_;
-    uint64_t ask = channel->ask;
-    bool asker = channel->asker;
+    if (channel->asker)
+        return call_off(system, channel, error, reason);
     unlock(system);
-    if (asker) {
-        if (!dctx_ask_call_off_(system, dctx_runner_here, ask, error, reason))
-            return dctx_fail_(DCTX_ERR_NOT_OPEN, "the stream is over");
-        return DCTX_OK;
-    }
     failed = dctx_reply_to_error(&channel->reply_to, error, reason);
     if (failed != DCTX_OK)
         return failed;

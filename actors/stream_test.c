@@ -392,6 +392,22 @@ BOTH(a_plain_answer_is_a_stream_without_items)
     close_ground(&ground);
 }
 
+Test(stream, one_asked_of_nobody_leaves_nothing_behind, .init = fixture_init, .timeout = 60)
+{
+    ground_t ground;
+    open_ground(&ground, true);
+    ground.receiver.to = address(&ground, DCTX_REF_NONE, "nobody");
+    ground.asker = spawn(ground.here, "sink", on_ask, &ground.receiver);
+    DCTX_WITH_SCOPE("edge") {
+        cr_assert_eq(tenant_set("acme"), DCTX_OK);
+        tell_uint(ground.asker, 0);
+    }
+    cr_assert(gate_wait(&ground.receiver.ended, 1));
+    cr_assert_eq(ground.receiver.status, DCTX_ERR_NO_ACTOR);
+    cr_assert_eq(streams_open(ground.there), 0);
+    close_ground(&ground);
+}
+
 BOTH(a_plain_ask_cannot_be_answered_with_a_stream)
 {
     ground_t ground;

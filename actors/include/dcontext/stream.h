@@ -85,7 +85,7 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_ask_collect(dctx_actor_t *self, dc
  * Ownership: the right to answer is the stream's. *ret_stream is a value.
  * Errors: DCTX_ERR_INVALID (nobody asked for a stream, or it is answered), DCTX_ERR_NOMEM.
  * Thread-safety: the callback the message came to.
- * Limits and units: none.
+ * Limits and units: a message that was forwarded to another node since is a plain ask there.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stream_open(dctx_actor_t *self,
                                                           const dctx_message_t *message,
@@ -132,8 +132,9 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stream_end(dctx_stream_t stream,
                                                          const void *value);
 
 /*
- * End it with an error, from any end: DCTX_ERR_CANCELLED, for an asker who wants no more. The asker's
- * on_end sees it, with the reason; the other's sees DCTX_ERR_CANCELLED.
+ * End it with an error, from any end: DCTX_ERR_CANCELLED, for an asker who wants no more. No further
+ * item is handled. The asker's on_end sees the error, with the reason unless an answer was there
+ * already; the other's, if it has not answered, sees DCTX_ERR_CANCELLED.
  *
  * Ownership: the reason is copied. Errors: DCTX_ERR_NOT_OPEN, DCTX_ERR_INVALID (DCTX_OK is none).
  * Thread-safety: the actor's callbacks. Limits and units: a reason of at most 255 bytes.
