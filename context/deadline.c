@@ -110,7 +110,8 @@ bool dctx_snapshot_expired(const dctx_snapshot_t *snapshot)
     dctx_snapshot_t *keeper = (dctx_snapshot_t *)(uintptr_t)snapshot;
     const dctx_deadline_t *deadline = find(snapshot);
     bool known = deadline == NULL || snapshot->registry->clock.wall == NULL;
-    if (known && dctx_snapshot_cancel(snapshot) == NULL)
+    if (known &&
+        (snapshot->table[DCTX_KIND_LOCAL]->count == 0 || dctx_snapshot_cancel(snapshot) == NULL))
         __atomic_store_n(&keeper->due.ns, deadline != NULL ? deadline->due : INT64_MAX,
                          __ATOMIC_RELAXED);
     if (deadline == NULL)

@@ -123,6 +123,35 @@ static void dequeue_checked(void *arg, uint64_t count)
     BENCH_REQUIRE(expired == 0);
 }
 
+/* As nobody has looked at the message's deadline before: each message is looked at once on its way. */
+static void forget(const dctx_snapshot_t *message)
+{
+    ((dctx_snapshot_due_t *)(uintptr_t)message)->ns = 0;
+}
+
+static void dequeue_fresh(void *arg, uint64_t count)
+{
+    (void)arg;
+    for (uint64_t i = 0; i < count; i++) {
+        const dctx_snapshot_t *message = dequeued[i % DEQUEUED];
+        forget(message);
+        BENCH_KEEP(message);
+    }
+}
+
+static void dequeue_fresh_checked(void *arg, uint64_t count)
+{
+    unsigned expired = 0;
+    (void)arg;
+    for (uint64_t i = 0; i < count; i++) {
+        const dctx_snapshot_t *message = dequeued[i % DEQUEUED];
+        forget(message);
+        BENCH_KEEP(message);
+        expired += dctx_snapshot_expired_(message);
+    }
+    BENCH_REQUIRE(expired == 0);
+}
+
 /* M, the yardstick, beside which both are measured. */
 static void run_m(void *arg, uint64_t count)
 {
@@ -137,7 +166,7 @@ static void run_m(void *arg, uint64_t count)
 }
 
 /* The difference to no check at all. */
-static double measure_check(const char *name, int64_t timeout, bool coarse)
+static double measure_check(const char *name, int64_t timeout, bool coarse, bool fresh)
 {
     if (!bench_wants(name))
         return NAN;
@@ -153,8 +182,10 @@ static double measure_check(const char *name, int64_t timeout, bool coarse)
     if (coarse)
         BENCH_REQUIRE(dctx_coarse_clock_start() == DCTX_OK);
     double with_ns, without_ns, m;
-    double with = bench_in_turns(dequeue_checked, NULL, run_m, NULL, &with_ns, &m);
-    double without = bench_in_turns(dequeue, NULL, run_m, NULL, &without_ns, &m);
+    double with = bench_in_turns(fresh ? dequeue_fresh_checked : dequeue_checked, NULL, run_m, NULL,
+                                 &with_ns, &m);
+    double without =
+        bench_in_turns(fresh ? dequeue_fresh : dequeue, NULL, run_m, NULL, &without_ns, &m);
     if (coarse)
         dctx_coarse_clock_stop();
     for (int i = 0; i < DEQUEUED; i++)
@@ -187,10 +218,12 @@ int main(int argc, char **argv)
     double extract_claimed = measure("carriers.extract.claimed", extract, claiming, claimed);
     double inject_plain = measure("carriers.inject", inject, plain, passing);
     double inject_claimed = measure("carriers.inject.claimed", inject, claiming, claimed);
-    double check = measure_check("carriers.deadline_check", INT64_C(3600000000000), true);
-    double check_none = measure_check("carriers.deadline_check.none", 0, true);
+    double check = measure_check("carriers.deadline_check", INT64_C(3600000000000), true, false);
+    double check_first =
+        measure_check("carriers.deadline_check.first", INT64_C(3600000000000), true, true);
+    double check_none = measure_check("carriers.deadline_check.none", 0, true, false);
     double check_precise =
-        measure_check("carriers.deadline_check.precise", INT64_C(3600000000000), false);
+        measure_check("carriers.deadline_check.precise", INT64_C(3600000000000), false, false);
     dctx_registry_destroy(&plain);
     dctx_registry_destroy(&claiming);
     dctx_headers_destroy(&headers_in);
@@ -200,6 +233,7 @@ int main(int argc, char **argv)
     tell("inject", inject_plain, 60);
     tell("inject, claimed by keys", inject_claimed, 0);
     tell("deadline_check", check, 0.25);
+    tell("deadline_check, the first", check_first, 0);
     tell("deadline_check, no deadline", check_none, 0.25);
     tell("deadline_check, precise", check_precise, 0);
     return bench_finish();
