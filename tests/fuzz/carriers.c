@@ -89,13 +89,14 @@ static void same(const dctx_headers_t *a, const dctx_headers_t *b)
     }
 }
 
+enum { KEPT_CHAINS = 4 };
+
 void fuzz_carrier(const char *names, const uint8_t *data, size_t size)
 {
     dctx_registry_t *registry = fuzz_carrier_registry();
     dctx_propagators_t *propagators = NULL;
     dctx_headers_t *headers[4] = {NULL};
     (void)registry;
-    size_t blocks = watch_live_blocks();
     MUST(dctx_propagators_new(names, &propagators) == DCTX_OK);
     MUST(dctx_headers_new(&headers[0]) == DCTX_OK);
     fill(headers[0], data, size);
@@ -112,7 +113,10 @@ void fuzz_carrier(const char *names, const uint8_t *data, size_t size)
         dctx_headers_destroy(&headers[i]);
     dctx_propagators_destroy(&propagators);
     MUST(dctx_is_empty());
-    static bool warm; /* the first run leaves the thread's own memory */
-    MUST(!warm || watch_live_blocks() == blocks);
-    warm = true;
+    /* The first run leaves the thread's own memory; later ones no more than chains of the few stamps whose
+     * shapes the thread keeps. */
+    static size_t own;
+    if (own == 0)
+        own = watch_live_blocks();
+    MUST(watch_live_blocks() <= own + KEPT_CHAINS);
 }
