@@ -124,6 +124,7 @@ const char *dctx_turn_scope_(const dctx_actor_t *actor, const dctx_message_t *me
 void dctx_turn_enter_(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
                       dctx_scope_t *scope)
 {
+    cool(runner);
     enter_anyhow(runner, snapshot, name, scope);
 }
 
@@ -305,7 +306,8 @@ static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *m
         if (ask)
             dctx_work_end_(runner);
         const unsigned plain = DCTX_MESSAGE_HANDLED | DCTX_MESSAGE_BLOCK;
-        many = many && (message->node.flags & ~plain) == 0 && dctx_scope_is_fresh_(&scope);
+        many = many && error == DCTX_ERR_NO_REPLY && (message->node.flags & ~plain) == 0 &&
+               dctx_scope_is_fresh_(&scope);
         if (!many)
             leave(runner, actor, &scope);
     }
