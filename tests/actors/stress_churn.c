@@ -2,6 +2,7 @@
  * ask ends once, and the counts add up. */
 #include "stress.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@ enum { PLACES = 48, KILLERS = 2, TALKERS = 3 };
 /* What all know of one another. */
 typedef struct town {
     dctx_system_t *system;
+    dctx_ref_t mayor; /* who restarts three of four */
     pthread_mutex_t lock;
     dctx_ref_t refs[PLACES]; /* under the lock */
     atomic_long born, buried, asked, ended, fired, values;
@@ -120,6 +122,8 @@ static void send_on(dctx_actor_t *self, citizen_t *citizen, uint64_t hops)
     case 4:
         if (what % 3 == 0)
             dctx_self_stop(self);
+        else if (what % 3 == 1)
+            dctx_self_fail(self, DCTX_ERR_ABSENT, "at random");
         break;
     default:
         may_fail(dctx_tell(to, &burden_type, &burden));
@@ -166,6 +170,7 @@ static void settle_in(int place, uint64_t seed)
                                     .handler = live,
                                     .state = citizen,
                                     .destroy_state = bury,
+                                    .parent = place % 4 == 0 ? DCTX_REF_NONE : town.mayor,
                                     .flags = place % 16 == 0 ? DCTX_PINNED : 0};
     dctx_ref_t ref;
     dctx_error_t error = dctx_spawn(town.system, &options, &ref);
@@ -179,6 +184,24 @@ static void settle_in(int place, uint64_t seed)
     pthread_mutex_lock(&town.lock);
     town.refs[place] = ref;
     pthread_mutex_unlock(&town.lock);
+}
+
+static dctx_error_t govern(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    (void)self;
+    (void)message;
+    (void)state;
+    return DCTX_OK;
+}
+
+static dctx_ref_t elect(void)
+{
+    static const dctx_supervision_t often = {
+        .max_restarts = 100000, .backoff_ms = 1, .backoff_max_ms = 4, .jitter_percent = 50};
+    dctx_ref_t ref;
+    dctx_actor_options_t options = {.name = "mayor", .handler = govern, .supervision = &often};
+    cr_assert_eq(dctx_spawn(town.system, &options, &ref), DCTX_OK);
+    return ref;
 }
 
 /* ---- who comes from outside -------------------------------------------------------------------- */
@@ -195,6 +218,9 @@ static void *kill_and_settle(void *arg)
         pthread_mutex_unlock(&town.lock);
         if (dctx_stop(ref) == DCTX_OK && what % 3 == 0)
             continue; /* it is made anew when somebody finds it gone */
+        /* No faster than they can die: their parent has each of them in hand. */
+        while (town.born - town.buried > 3 * PLACES && !atomic_load(&town.over))
+            (void)sched_yield();
         settle_in(place, what);
     }
     return NULL;
@@ -224,6 +250,7 @@ Test(stress, kill_and_restart_at_random, .init = fixture_init, .timeout = 36000)
     stress_threads_t killers = {0}, talkers = {0};
     town.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     town.system = start(NULL);
+    town.mayor = elect();
     for (int i = 0; i < PLACES; i++)
         settle_in(i, (uint64_t)i);
     (void)stress_goes_on(&town.time);
