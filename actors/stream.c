@@ -58,11 +58,15 @@ static void on_reply(dctx_actor_t *self, dctx_error_t status, const dctx_message
     }
     dctx_stream_options_t options = channel->options;
     dctx_message_t *item;
-    while ((item = dctx_channel_take_(channel)) != NULL) {
+    while (!self->stopping && (item = dctx_channel_take_(channel)) != NULL) {
         unlock(system);
         options.on_item(self, stream, item, state, options.arg);
         dctx_message_release_(system, runner, item);
         lock(system);
+    }
+    if (self->stopping) { /* nothing more is called; its end ends the channel */
+        unlock(system);
+        return;
     }
     dctx_channel_t *other = channel->other == 0 ? NULL : dctx_channel_at_(system, channel->other);
     if (channel->closed) /* though an answer was there already */

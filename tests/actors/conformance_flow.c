@@ -2,6 +2,7 @@
 #include "conformance.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { SENDERS = 3, EACH = 40 };
@@ -96,7 +97,6 @@ typedef struct flow {
     uint64_t fail_at, stop_at; /* what the receiver does then; 0: nothing */
     uint32_t window;
     int asker_ends, asked_ends;
-    bool asker_gone;
     dctx_error_t status;
     gate_t over;
 } flow_t;
@@ -107,8 +107,7 @@ static void send_all(dctx_actor_t *self, dctx_stream_t stream, void *state, void
     (void)self;
     (void)state;
     while (flow->sent < flow->items) {
-        parcel_t parcel = a_parcel(0, flow->sent);
-        dctx_error_t error = dctx_stream_send(stream, parcel_type, &parcel);
+        dctx_error_t error = dctx_stream_send(stream, DCTX_TYPE_UINT64, &flow->sent);
         if (error != DCTX_OK) {
             check(error == DCTX_ERR_AGAIN || error == DCTX_ERR_NOT_OPEN);
             return;
@@ -123,14 +122,15 @@ static void receive(dctx_actor_t *self, dctx_stream_t stream, const dctx_message
 {
     flow_t *flow = arg;
     (void)state;
-    const parcel_t *parcel = dctx_message_get(item, parcel_type);
-    check(parcel != NULL && parcel->number == flow->got);
+    const uint64_t *number = dctx_message_get(item, DCTX_TYPE_UINT64);
+    check(number != NULL && *number == flow->got);
     flow->got++;
     if (flow->got == flow->fail_at)
         check(dctx_stream_fail(stream, DCTX_ERR_CANCELLED, "enough") == DCTX_OK);
     if (flow->got == flow->stop_at) {
-        flow->asker_gone = !flow->up;
         dctx_self_stop(self);
+        if (!flow->up) /* nobody will be told */
+            gate_pass(&flow->over);
     }
 }
 
@@ -157,8 +157,6 @@ static void asked_ended(dctx_actor_t *self, dctx_stream_t stream, dctx_error_t s
     check(++flow->asked_ends == 1);
     if (status == DCTX_OK)
         check(dctx_stream_end(stream, NULL, NULL) == DCTX_OK);
-    if (flow->asker_gone)
-        gate_pass(&flow->over);
 }
 
 static dctx_error_t on_asked(dctx_actor_t *self, const dctx_message_t *message, void *state)
@@ -198,10 +196,39 @@ static dctx_error_t no_handler(dctx_actor_t *self, const dctx_message_t *message
     return DCTX_OK;
 }
 
-LAW(a_stream_is_whole_or_ends_with_an_error_and_ends_once, 0)
+/* Another node of the ground. */
+static dctx_system_t *start_there(ground_t *ground)
+{
+    static int number;
+    char endpoint[64], *bound = NULL;
+    dctx_system_t *there =
+        start(&(dctx_system_options_t){.name = "there", .world = ground->world, .workers = 2});
+    snprintf(endpoint, sizeof endpoint, "inproc://conformance-flow-%d", ++number);
+    check(dctx_system_bind(there, endpoint, &bound) == DCTX_OK);
+    check(dctx_system_connect(ground->system, "there", bound) == DCTX_OK);
+    check(dctx_system_wait_node(ground->system, "there", WAIT_MS) == DCTX_OK);
+    dctx_free(bound);
+    return there;
+}
+
+static dctx_ref_t spawn_asked(ground_t *ground, dctx_system_t *there, flow_t *flow, int number)
+{
+    char name[32];
+    dctx_ref_t ref = DCTX_REF_NONE;
+    if (draw(ground, 2) == 0)
+        return spawn(ground->system, NULL, on_asked, flow);
+    snprintf(name, sizeof name, "asked-%d@there", number);
+    check(dctx_system_find(ground->system, name, &ref) == DCTX_OK);
+    name[strlen(name) - strlen("@there")] = '\0';
+    (void)spawn(there, name, on_asked, flow);
+    return ref;
+}
+
+LAW(a_stream_is_whole_or_ends_with_an_error_and_ends_once, .name = "here")
 {
     enum { FLOWS = 4 };
     flow_t flows[FLOWS];
+    dctx_system_t *there = start_there(ground);
     for (int i = 0; i < FLOWS; i++) {
         flow_t *flow = &flows[i];
         uint64_t end = draw(ground, 3);
@@ -211,19 +238,16 @@ LAW(a_stream_is_whole_or_ends_with_an_error_and_ends_once, 0)
                          .over = GATE_INIT};
         flow->fail_at = end == 1 ? 1 + draw(ground, flow->items) : 0;
         flow->stop_at = end == 2 ? 1 + draw(ground, flow->items) : 0;
-        flow->other = spawn(ground->system, NULL, on_asked, flow);
+        flow->other = spawn_asked(ground, there, flow, i);
         dctx_ref_t asker;
         dctx_actor_options_t options = {.handler = no_handler, .on_start = on_start, .state = flow};
         check(dctx_spawn(ground->system, &options, &asker) == DCTX_OK);
     }
-    for (int i = 0; i < FLOWS; i++) {
-        flow_t *flow = &flows[i];
-        /* A source that is done has answered, and is not told that the other has gone. */
-        if (flow->stop_at == 0 || flow->up)
-            await(ground, &flow->over, 1);
-    }
+    for (int i = 0; i < FLOWS; i++)
+        await(ground, &flows[i].over, 1);
     settle(ground);
     stop_ground(ground);
+    finish(&there);
     for (int i = 0; i < FLOWS; i++) {
         flow_t *flow = &flows[i];
         check(flow->asker_ends == (flow->stop_at != 0 && !flow->up ? 0 : 1));
