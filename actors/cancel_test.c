@@ -555,6 +555,41 @@ Test(cancel, a_timeout_calls_off_on_another_node, .init = fixture_init, .timeout
     finish(&nodes.there);
 }
 
+static dctx_error_t send_on(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    /* The first to need a scope is not the one who does the work. */
+    cr_assert_not_null(dctx_cancel_get());
+    return dctx_forward(self, message, *(dctx_ref_t *)state);
+}
+
+static void check_sent_on(nodes_t *nodes, dctx_ref_t to, worker_t *worker)
+{
+    asker_t asker = {.ended = GATE_INIT};
+    dctx_ref_t ref = spawn(nodes->here, NULL, send_on, &to);
+    dctx_cancel_t *cancel = new_cancel();
+    ask_in(cancel, ref, &asker);
+    cr_assert(gate_wait(&worker->began, 1));
+    cancel_and_drop(&cancel, "enough");
+    cr_assert(gate_wait(&asker.ended, 1));
+    cr_assert_eq(asker.status, DCTX_ERR_CANCELLED);
+    cr_assert(gate_wait(&worker->called_off, 1));
+    check_called_off(worker, 0, "enough", "user");
+}
+
+Test(cancel, an_ask_that_was_sent_on_is_called_off_where_it_went, .init = fixture_init,
+     .timeout = 30)
+{
+    nodes_t nodes;
+    worker_t local = WORKER_INIT;
+    start_nodes(&nodes);
+    check_sent_on(&nodes, spawn(nodes.here, "local", work, &local), &local);
+    check_sent_on(&nodes, nodes.ref, &nodes.worker);
+    dismiss(&local);
+    dismiss(&nodes.worker);
+    finish(&nodes.here);
+    finish(&nodes.there);
+}
+
 /* ---- all at once ------------------------------------------------------------------------------- */
 
 static dctx_error_t sometimes(dctx_actor_t *self, const dctx_message_t *message, void *state)
