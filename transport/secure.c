@@ -11,23 +11,28 @@
 #define ZAP_ENDPOINT "inproc://zeromq.zap.01"
 #define KEY_SIZE     40
 #define DOMAIN_MAX   63
-/* How long a look at the directory holds. */
+/* How long a look at the directory holds. A key that is new is looked up at once. */
 #define FRESH_MS 1000
 /* Keys remembered; past it all are forgotten and looked up again. */
 #define KNOWN_MAX 4096
 
-/* What the directory said of a key. */
+/* What the directory said of a key, as it was when looked at last. */
 typedef struct known {
     zcert_t *cert; /* NULL: not there */
-    int64_t until; /* ms, zclock_mono() */
 } known_t;
 
 struct dctx_curve {
     char domain[DOMAIN_MAX + 1];
     zactor_t *auth;
-    pthread_mutex_t lock; /* of the two below */
+    char *directory;
+    pthread_mutex_t lock; /* of all below */
     zcertstore_t *store;
-    zhashx_t *known; /* known_t by key */
+    zhashx_t *known;         /* known_t by key */
+    int64_t fresh;           /* the directory is not looked at before; ms, zclock_mono() */
+    struct timespec changed; /* what it was like: itself, and what is in it */
+    time_t modified;
+    off_t size;
+    size_t count;
 };
 
 /* ---- the handler ----------------------------------------------------------------------------- */
@@ -66,9 +71,10 @@ static void destroy_known(void **item_p)
 
 static dctx_error_t start(dctx_curve_t *curve, const char *directory)
 {
+    curve->directory = dctx_strndup_(directory, strlen(directory));
     curve->store = zcertstore_new(directory);
     curve->known = zhashx_new();
-    if (curve->store == NULL || curve->known == NULL)
+    if (curve->directory == NULL || curve->store == NULL || curve->known == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a certificate store");
     zhashx_set_destructor(curve->known, destroy_known);
     if (has_handler())
@@ -110,6 +116,7 @@ void dctx_curve_destroy(dctx_curve_t **curve_p)
     zhashx_destroy(&curve->known);
     zcertstore_destroy(&curve->store);
     pthread_mutex_destroy(&curve->lock);
+    dctx_release_(curve->directory);
     dctx_release_(curve);
 }
 
@@ -120,27 +127,56 @@ const char *dctx_curve_domain_(const dctx_curve_t *curve)
 
 /* ---- who a key is ---------------------------------------------------------------------------- */
 
+/*
+ * Under the lock. Once a second at most, however many keys are asked for: forgets them all when the
+ * directory is not what it was. The store would not notice a file that took another's place within
+ * a second, so it is made anew.
+ */
+static void look_at_directory(dctx_curve_t *curve)
+{
+    struct stat info = {.st_size = 0};
+    int64_t now = zclock_mono();
+    if (now < curve->fresh)
+        return;
+    curve->fresh = now + FRESH_MS;
+    zdir_t *dir = zdir_new(curve->directory, NULL);
+    if (dir != NULL && stat(curve->directory, &info) == 0 &&
+        info.st_mtim.tv_sec == curve->changed.tv_sec &&
+        info.st_mtim.tv_nsec == curve->changed.tv_nsec && zdir_modified(dir) == curve->modified &&
+        zdir_cursize(dir) == curve->size && zdir_count(dir) == curve->count) {
+        zdir_destroy(&dir);
+        return;
+    }
+    zhashx_purge(curve->known);
+    zcertstore_t *store = dir != NULL ? zcertstore_new(curve->directory) : NULL;
+    if (store != NULL) {
+        zcertstore_destroy(&curve->store);
+        curve->store = store;
+        curve->changed = info.st_mtim;
+        curve->modified = zdir_modified(dir);
+        curve->size = zdir_cursize(dir);
+        curve->count = zdir_count(dir);
+    }
+    zdir_destroy(&dir);
+}
+
 /* Under the lock. NULL: no memory to say. */
 static known_t *look_up(dctx_curve_t *curve, const char *key)
 {
+    look_at_directory(curve);
     known_t *known = zhashx_lookup(curve->known, key);
-    int64_t now = zclock_mono();
-    if (known != NULL && now < known->until)
+    if (known != NULL)
         return known;
-    if (known == NULL) {
-        if (zhashx_size(curve->known) >= KNOWN_MAX)
-            zhashx_purge(curve->known);
-        known = dctx_calloc_(1, sizeof(*known));
-        if (known == NULL)
-            return NULL;
-        zhashx_update(curve->known, key, known);
-    }
-    /* Reads the directory again if it changed. The certificate is the store's, which may purge it.
-     */
+    if (zhashx_size(curve->known) >= KNOWN_MAX)
+        zhashx_purge(curve->known);
+    known = dctx_calloc_(1, sizeof(*known));
+    if (known == NULL)
+        return NULL;
+    /* Reads the directory again if it changed. The certificate is the store's, which may purge
+     * it. */
     zcert_t *cert = zcertstore_lookup(curve->store, key);
-    zcert_destroy(&known->cert);
     known->cert = cert != NULL ? zcert_dup(cert) : NULL;
-    known->until = now + FRESH_MS;
+    zhashx_update(curve->known, key, known);
     return known;
 }
 
