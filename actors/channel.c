@@ -405,7 +405,7 @@ dctx_error_t dctx_channel_speak_(dctx_system_t *system, const dctx_channel_t *ch
     dctx_error_t error = dctx_outgoing_new_(system, kind, type, value, &outgoing);
     if (error != DCTX_OK)
         return error;
-    strncpy(outgoing->peer, channel->peer, sizeof outgoing->peer - 1);
+    memcpy(outgoing->peer, channel->peer, sizeof outgoing->peer);
     outgoing->correlation = channel->ask;
     error = dctx_outgoing_check_size_(system, outgoing);
     if (error != DCTX_OK) {
