@@ -151,10 +151,11 @@ typedef void (*dctx_down_call_fn)(dctx_ref_t who, const dctx_exit_t *exit, void 
  * Ownership: `arg` is the caller's. ret_monitor may be NULL; else the caller gives *ret_monitor back
  *   with dctx_demonitor(), be it before or after on_down has run, or else it lasts as long as the
  *   actor (until its restart). The exit is lent for the call.
- * Errors: DCTX_ERR_INVALID (not in a callback of the actor, no on_down), DCTX_ERR_NOMEM.
+ * Errors: DCTX_ERR_INVALID (not in a callback of the actor, no on_down, or `who` is on another
+ *   node), DCTX_ERR_NOMEM, DCTX_ERR_STOPPED (the system of `who` is gone).
  * Thread-safety: the actor's callbacks.
- * Limits and units: of an actor on another node only the loss of the node is told, with
- *   DCTX_EXIT_UNREACHABLE.
+ * Limits and units: actors of this process, in any system of it. An actor that is left behind in
+ *   a callback when its system stops does not end, and nobody hears that it did.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_monitor(dctx_actor_t *self, dctx_ref_t who,
                                                       dctx_down_fn on_down, void *arg,
