@@ -405,3 +405,58 @@ Test(alloc, each_allocation_of_a_hedged_ask, .init = set_up, .timeout = 60)
     for (long nth = 1; reached; nth++)
         ask_in_pieces(nth, true, &reached);
 }
+
+static dctx_error_t fail_on_message(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    gate_pass(state);
+    if (dctx_message_get(message, DCTX_TYPE_STRING) != NULL)
+        dctx_self_fail(self, DCTX_ERR_IO, text_200);
+    return DCTX_OK;
+}
+
+static void count_down(dctx_ref_t who, const dctx_exit_t *exit, void *arg)
+{
+    (void)who;
+    cr_assert_not_null(exit);
+    gate_pass(arg);
+}
+
+/* A parent, a child, a monitor, a tie, a failure and a restart: each fails whole, or goes on. */
+Test(alloc, each_allocation_of_a_family, .init = set_up, .timeout = 120)
+{
+    int quiet = 0;
+    for (long nth = 1; quiet < 3; nth++) {
+        cr_assert_lt(nth, 300);
+        gate_t gate = GATE_INIT, ends = GATE_INIT;
+        dctx_system_t *system = start(&(dctx_system_options_t){.workers = 1});
+        dctx_ref_t other = spawn(system, "other", reply_big, &gate);
+        dctx_ref_t parent = DCTX_REF_NONE, child = DCTX_REF_NONE;
+        dctx_supervision_t supervision = {.on_error = DCTX_RESTART};
+        dctx_actor_options_t options = {
+            .name = "parent", .handler = reply_big, .state = &gate, .supervision = &supervision};
+        arm(nth);
+        dctx_error_t errors[6] = {dctx_spawn(system, &options, &parent)};
+        if (errors[0] == DCTX_OK) {
+            options = (dctx_actor_options_t){
+                .name = "child", .handler = fail_on_message, .state = &gate, .parent = parent};
+            errors[1] = dctx_spawn(system, &options, &child);
+        }
+        if (errors[0] == DCTX_OK && errors[1] == DCTX_OK) {
+            errors[2] = dctx_monitor_call(child, count_down, &ends);
+            errors[3] = dctx_tie(child, other, 0);
+            errors[4] = dctx_tell(child, DCTX_TYPE_STRING, "fail");
+            errors[5] = dctx_tell(child, NULL, NULL);
+        }
+        bool whole = errors[0] == DCTX_OK && errors[1] == DCTX_OK;
+        long told = whole ? (errors[4] == DCTX_OK) + (errors[5] == DCTX_OK) : 0;
+        cr_assert(gate_wait(&gate, told) || gate_count(&ends) > 0);
+        quiet = disarm() ? 0 : quiet + 1;
+        /* A child that was not taken in, for want of memory, has ended or refuses. */
+        for (int i = 0; i < 6; i++)
+            cr_assert(errors[i] == DCTX_OK || errors[i] == DCTX_ERR_NOMEM ||
+                          errors[i] == DCTX_ERR_NO_ACTOR,
+                      "%d: %s", i, dctx_error_name(errors[i]));
+        finish(&system);
+        cr_assert_eq(gate_count(&ends), whole && errors[2] == DCTX_OK);
+    }
+}

@@ -29,11 +29,12 @@ typedef struct dctx_meter dctx_meter_t;
 /* The low half of `life`; the high half is the generation, 31 bits, never 0. */
 #define DCTX_LIFE_ALIVE       ((uint64_t)1) /* takes messages */
 #define DCTX_LIFE_DEAD        ((uint64_t)2) /* gone; what it left in its mailbox is being cleared away */
-#define DCTX_LIFE_STOP_POSTED ((uint64_t)4)  /* stop_node is in the mailbox, or about to be */
-#define DCTX_LIFE_STOP_NOW    ((uint64_t)8)  /* to stop before its next message; see urgent.h */
-#define DCTX_LIFE_GROUPED     ((uint64_t)16) /* in a group, or was; see groups.h */
-#define DCTX_LIFE_SUSPENDED   ((uint64_t)32) /* it leaves its mailbox alone; by the receiver */
-#define DCTX_LIFE_CHILD       ((uint64_t)64) /* it has a parent, who stops it; by spawn */
+#define DCTX_LIFE_STOP_POSTED ((uint64_t)4)   /* stop_node is in the mailbox, or about to be */
+#define DCTX_LIFE_STOP_NOW    ((uint64_t)8)   /* to stop before its next message; see urgent.h */
+#define DCTX_LIFE_GROUPED     ((uint64_t)16)  /* in a group, or was; see groups.h */
+#define DCTX_LIFE_SUSPENDED   ((uint64_t)32)  /* it leaves its mailbox alone; by the receiver */
+#define DCTX_LIFE_CHILD       ((uint64_t)64)  /* it has a parent, who stops it; by spawn */
+#define DCTX_LIFE_STUCK       ((uint64_t)128) /* of a DEAD one: a thread never came back from it */
 
 /* In `serving`, beside the generation: nothing is served, but it waits in the mailbox. */
 #define DCTX_SERVING_SUSPENDED ((uint32_t)1 << 31)

@@ -11,13 +11,25 @@
 #include "supervisor.h"
 #include "system.h"
 
+/* One of the signals that is not on its way. There is one: see DCTX_BOND_REPORTS. */
+static dctx_signal_t *pick(dctx_signal_t *signals, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (!atomic_load_explicit(&signals[i].out, memory_order_acquire))
+            return &signals[i];
+    }
+    assert(false && "more is on its way than there can be");
+    return NULL;
+}
+
 static void ring(dctx_alarm_t *alarm, dctx_system_t *system, dctx_runner_t *runner, bool over)
 {
     dctx_bond_t *bond =
         (dctx_bond_t *)(void *)((unsigned char *)alarm - offsetof(dctx_bond_t, alarm));
     (void)system;
-    if (!over)
-        (void)dctx_signal_post_(runner, bond->parent, &bond->wake, DCTX_SIGNAL_WAKE);
+    dctx_signal_t *wake = over ? NULL : pick(bond->wakes, DCTX_BOND_WAKES);
+    if (wake != NULL)
+        (void)dctx_signal_post_(runner, bond->parent, wake, DCTX_SIGNAL_WAKE);
     dctx_bond_unref_(bond);
 }
 
@@ -35,7 +47,9 @@ dctx_bond_t *dctx_bond_new_(dctx_ref_t parent, dctx_ref_t child)
     bond->child = child;
     bond->spare = spare;
     bond->alarm.ring = ring;
-    bond->adopt.record = bond->ended.record = bond->wake.record = bond;
+    bond->adopt.record = bond->ended.record = bond;
+    for (int i = 0; i < DCTX_BOND_WAKES; i++)
+        bond->wakes[i].record = bond;
     for (int i = 0; i < DCTX_BOND_REPORTS; i++)
         bond->reports[i].record = bond;
     for (int i = 0; i < DCTX_BOND_ORDERS; i++)
@@ -58,17 +72,6 @@ void dctx_bond_unref_(dctx_bond_t *bond)
     dctx_exit_unref(&bond->stop_cause);
     dctx_release_(bond->spare);
     dctx_release_(bond);
-}
-
-/* One of the signals that is not on its way. There is one: see DCTX_BOND_REPORTS. */
-static dctx_signal_t *pick(dctx_signal_t *signals, int count)
-{
-    for (int i = 0; i < count; i++) {
-        if (!atomic_load_explicit(&signals[i].out, memory_order_acquire))
-            return &signals[i];
-    }
-    assert(false && "more is on its way than there can be");
-    return NULL;
 }
 
 void dctx_bond_report_(dctx_runner_t *runner, dctx_bond_t *bond, dctx_signal_kind_t kind)

@@ -32,7 +32,8 @@ typedef enum dctx_bond_state {
 
 enum {
     DCTX_BOND_REPORTS = 4, /* of a child that its parent may not have come past yet: at most 3 */
-    DCTX_BOND_ORDERS = 4
+    DCTX_BOND_ORDERS = 4,
+    DCTX_BOND_WAKES = 2 /* the alarm can be set anew while the last one is in hand */
 };
 
 typedef struct dctx_bond {
@@ -47,18 +48,18 @@ typedef struct dctx_bond {
     struct dctx_bond *older, *younger;
     dctx_bond_state_t state;
     bool listed;
-    bool gone;            /* it has ended */
-    bool doomed;          /* to be stopped */
-    bool member;          /* to be restarted */
-    bool down;            /* it has retired, and not begun since */
-    bool returned;        /* it failed by an error that it returned */
-    bool late;            /* it did not stop in time, and was told to at once */
-    dctx_exit_t *failure; /* of one that failed */
-    unsigned failures;    /* in a row, for the back-off */
-    int64_t failed_at;    /* the last time */
-    uint8_t alarm_for;    /* dctx_bond_alarm_t */
-    dctx_alarm_t alarm;   /* while it is set it has a reference */
-    dctx_signal_t wake;   /* from the alarm to the parent */
+    bool gone;                            /* it has ended */
+    bool doomed;                          /* to be stopped */
+    bool member;                          /* to be restarted */
+    bool down;                            /* it has retired, and not begun since */
+    bool returned;                        /* it failed by an error that it returned */
+    bool late;                            /* it did not stop in time, and was told to at once */
+    dctx_exit_t *failure;                 /* of one that failed */
+    unsigned failures;                    /* in a row, for the back-off */
+    int64_t failed_at;                    /* the last time */
+    uint8_t alarm_for;                    /* dctx_bond_alarm_t */
+    dctx_alarm_t alarm;                   /* while it is set it has a reference */
+    dctx_signal_t wakes[DCTX_BOND_WAKES]; /* from the alarm to the parent */
 
     /* From the child to the parent, by way of the report that is posted after it is written. */
     dctx_exit_t *report;  /* with FAILED */

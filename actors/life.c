@@ -65,7 +65,7 @@ dctx_exit_t *dctx_life_last_exit_(dctx_actor_t *actor, uint32_t generation)
 {
     uint64_t life = atomic_load_explicit(&actor->life, memory_order_acquire);
     bool last = (life & DCTX_LIFE_DEAD) && dctx_life_generation(life) == (uint64_t)generation + 1;
-    if (last && actor->last != NULL)
+    if (last && !(life & DCTX_LIFE_STUCK) && actor->last != NULL)
         return dctx_exit_ref(actor->last);
     dctx_exit_words_t words = {.who = last ? actor->scope + DCTX_NAME_AT : NULL};
     return dctx_exit_new_(DCTX_EXIT_NO_ACTOR, DCTX_ERR_NO_ACTOR, &words, NULL);
@@ -76,7 +76,7 @@ const dctx_exit_t *dctx_life_why_(dctx_actor_t *actor, const dctx_node_t *node)
     uint64_t life = atomic_load_explicit(&actor->life, memory_order_acquire);
     uint64_t generation = dctx_life_generation(life);
     if (life & DCTX_LIFE_DEAD && generation == (uint64_t)node->generation + 1)
-        return actor->last;
+        return life & DCTX_LIFE_STUCK ? NULL : actor->last;
     bool here = life & DCTX_LIFE_ALIVE && generation == node->generation;
     return here && dctx_life_is_ending_(actor) ? kin_of(actor)->exit : NULL;
 }
@@ -195,13 +195,17 @@ void dctx_life_cut_(dctx_system_t *system, dctx_actor_t *actor, bool stuck)
     close_life(system, actor, DCTX_ERR_STOPPED);
     if (!actor->internal)
         dctx_count_(system, NULL, DCTX_TALLY_GONE);
-    if (stuck && actor->extra != NULL)
-        dctx_stash_lose_(actor);
-    if (!stuck)
-        destroy_state(actor);
+    if (stuck) {
+        /* The thread may look at anything that is in the cell. */
+        (void)atomic_fetch_or(&actor->life, DCTX_LIFE_STUCK);
+        if (actor->extra != NULL)
+            dctx_stash_lose_(actor);
+        return;
+    }
+    destroy_state(actor);
     actor->stopping = false;
-    actor->last = !stuck && is_told(actor) ? exit_of(&end, actor) : NULL;
-    if (stuck || actor->extra == NULL)
+    actor->last = is_told(actor) ? exit_of(&end, actor) : NULL;
+    if (actor->extra == NULL)
         return;
     dctx_extra_clear_(NULL, actor);
     (void)dctx_extra_end_(NULL, actor, actor->last);
