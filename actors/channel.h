@@ -85,8 +85,8 @@ void dctx_channels_finish(dctx_channels_t *channels);
 
 /* ---- between the rooms of streams ---- */
 
-/* A free channel for an actor, in its own turn, not open yet; NULL without memory. `options`: NULL for a pending one, and
- * then `actor` is too. */
+/* A free channel for an actor, in its own turn, not open yet; NULL without memory. For a pending one
+ * `options` and `actor` are NULL. */
 dctx_channel_t *dctx_channel_new_(dctx_system_t *system, dctx_actor_t *actor, bool sink, bool asker,
                                   const dctx_stream_options_t *options);
 /* Gives back one that never opened. */

@@ -34,8 +34,8 @@ typedef struct dctx_watch {
 
 void dctx_watch_init(dctx_watch_t *watch, const dctx_system_options_t *options);
 
-/* Looks, if it is time to. Runs user code, between begin and end of the given runner, the I/O actor's. Returns in how many
- * milliseconds to come again; -1: when woken. */
+/* Looks, if it is time to. Runs user code, between begin and end of the given runner, the I/O actor's.
+ * Returns in how many milliseconds to come again; -1: when woken. */
 long dctx_watch_look_(dctx_watch_t *watch, dctx_runner_t *runner);
 
 /* A worker has woken up. */
