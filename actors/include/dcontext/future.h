@@ -101,6 +101,7 @@ DCTX_EXPORT bool dctx_promise_is_cancelled(const dctx_promise_t *promise);
 DCTX_EXPORT dctx_future_t *dctx_future_ref(dctx_future_t *future);
 DCTX_EXPORT void dctx_future_unref(dctx_future_t **future_p);
 
+/* Whether it has ended; dctx_future_result() says how. */
 DCTX_EXPORT bool dctx_future_is_done(const dctx_future_t *future);
 
 /* How it ended; DCTX_ERR_AGAIN if it has not. */

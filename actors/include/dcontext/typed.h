@@ -45,27 +45,22 @@ static inline const char *dctx_message_string(const dctx_message_t *message)
 {
     return (const char *)dctx_message_get(message, DCTX_TYPE_STRING);
 }
-
 static inline const dctx_bytes_t *dctx_message_bytes(const dctx_message_t *message)
 {
     return (const dctx_bytes_t *)dctx_message_get(message, DCTX_TYPE_BYTES);
 }
-
 static inline const bool *dctx_message_bool(const dctx_message_t *message)
 {
     return (const bool *)dctx_message_get(message, DCTX_TYPE_BOOL);
 }
-
 static inline const int64_t *dctx_message_int64(const dctx_message_t *message)
 {
     return (const int64_t *)dctx_message_get(message, DCTX_TYPE_INT64);
 }
-
 static inline const uint64_t *dctx_message_uint64(const dctx_message_t *message)
 {
     return (const uint64_t *)dctx_message_get(message, DCTX_TYPE_UINT64);
 }
-
 static inline const double *dctx_message_double(const dctx_message_t *message)
 {
     return (const double *)dctx_message_get(message, DCTX_TYPE_DOUBLE);
