@@ -21,7 +21,8 @@ void dctx_alarms_finish(dctx_alarms_t *alarms)
     pthread_mutex_destroy(&alarms->lock);
 }
 
-/* To be called under the lock after a change. True if the first one is now due earlier than before. */
+/* To be called under the lock after a change. True if the first one is now due earlier than before.
+ */
 static bool note_due(dctx_alarms_t *alarms)
 {
     int64_t before = atomic_load_explicit(&alarms->due, memory_order_relaxed);
@@ -59,7 +60,8 @@ bool dctx_alarm_cancel_(dctx_system_t *system, dctx_alarm_t *alarm)
     return was_set;
 }
 
-/* Takes out the first one due by `now`. It is counted as posted: the system has something in hand. */
+/* Takes out the first one due by `now`. It is counted as posted: the system has something in hand.
+ */
 static dctx_alarm_t *take_due(dctx_system_t *system, dctx_runner_t *runner, int64_t now, bool close)
 {
     dctx_alarms_t *alarms = &system->alarms;
@@ -87,7 +89,8 @@ int64_t dctx_alarms_ring_(dctx_system_t *system, dctx_runner_t *runner)
     int64_t due = atomic_load(&alarms->due);
     if (due == INT64_MAX)
         return due;
-    /* One reading for all, so that an alarm that is set again and again at once does not keep us. */
+    /* One reading for all, so that an alarm that is set again and again at once does not keep us.
+     */
     int64_t now = dctx_now_(system);
     for (int i = 0; i < BATCH && atomic_load(&alarms->due) <= now; i++) {
         dctx_alarm_t *alarm = take_due(system, runner, now, false);

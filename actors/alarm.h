@@ -1,14 +1,15 @@
 /*
- * Alarms: what a system has to do when a time has come. The I/O actor rings them, as it is the one thread
- * of a system that waits for time.
+ * Alarms: what a system has to do when a time has come. The I/O actor rings them, as it is the one
+ * thread of a system that waits for time.
  *
- * Whoever sets an alarm owns its memory, most often as part of a struct of its own. From then on there
- * are two ways: dctx_alarm_cancel_() returns true, and the alarm is its owner's again; or `ring` is
- * called once, and the alarm is the ring's from its first moment: to be set again, or freed. So who is
- * told false by cancel leaves the memory alone: the ring has it, or is about to.
+ * Whoever sets an alarm owns its memory, most often as part of a struct of its own. From then on
+ * there are two ways: dctx_alarm_cancel_() returns true, and the alarm is its owner's again; or
+ * `ring` is called once, and the alarm is the ring's from its first moment: to be set again, or
+ * freed. So who is told false by cancel leaves the memory alone: the ring has it, or is about to.
  *
- * When a system closes, those that are left ring at once with `over`, on the I/O actor's thread or on that
- * of the one who stops the system; none can be set after that. An alarm that is set holds up nothing.
+ * When a system closes, those that are left ring at once with `over`, on the I/O actor's thread or
+ * on that of the one who stops the system; none can be set after that. An alarm that is set holds
+ * up nothing.
  */
 #ifndef DCTX_ALARM_H
 #define DCTX_ALARM_H
@@ -26,10 +27,11 @@
 typedef struct dctx_alarm dctx_alarm_t;
 
 /*
- * Runs on the I/O actor's thread, with nothing locked, and must not block. While it runs the system is
- * not quiet. It may post nodes (counted POSTED, as ever), set alarms and send. User code in it wants
- * dctx_runner_begin() and dctx_runner_end() around it; if end returns false it must return at once.
- * `runner`: the calling thread's; NULL when the one who stops the system clears up, then `over` is true.
+ * Runs on the I/O actor's thread, with nothing locked, and must not block. While it runs the system
+ * is not quiet. It may post nodes (counted POSTED, as ever), set alarms and send. User code in it
+ * wants dctx_runner_begin() and dctx_runner_end() around it; if end returns false it must return at
+ * once. `runner`: the calling thread's; NULL when the one who stops the system clears up, then
+ * `over` is true.
  */
 typedef void (*dctx_ring_fn)(dctx_alarm_t *alarm, dctx_system_t *system, dctx_runner_t *runner,
                              bool over);
@@ -50,8 +52,8 @@ typedef struct dctx_alarms {
 void dctx_alarms_init(dctx_alarms_t *alarms);
 void dctx_alarms_finish(dctx_alarms_t *alarms);
 
-/* Sets an alarm that is not set, by the system's clock; a time that has passed rings soon. Any thread.
- * Needs no memory. DCTX_ERR_STOPPED: it is not set. */
+/* Sets an alarm that is not set, by the system's clock; a time that has passed rings soon. Any
+ * thread. Needs no memory. DCTX_ERR_STOPPED: it is not set. */
 dctx_error_t dctx_alarm_set_(dctx_system_t *system, dctx_alarm_t *alarm, int64_t due_ns);
 
 /* True: it was set, and will not ring. Any thread. */

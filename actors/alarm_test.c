@@ -92,7 +92,7 @@ Test(alarm, stop_ends_what_is_left, .init = fixture_init, .timeout = 30)
     finish(&system);
 }
 
-/* ---- from many threads ------------------------------------------------------------------------- */
+/* ---- from many threads ----------------------------------------------------------------------- */
 
 typedef struct setter {
     dctx_system_t *system;

@@ -98,7 +98,7 @@ static uint64_t draw(dctx_net_t *net, uint64_t below)
     return dctx_world_random_(net->world) % below;
 }
 
-/* ---- queues of news ---------------------------------------------------------------------------- */
+/* ---- queues of news -------------------------------------------------------------------------- */
 
 static void put(news_queue_t *queue, news_t *news)
 {
@@ -198,7 +198,7 @@ static dctx_error_t pack(const dctx_link_message_t *message, news_t **ret_news)
     return DCTX_OK;
 }
 
-/* ---- who reaches whom -------------------------------------------------------------------------- */
+/* ---- who reaches whom ------------------------------------------------------------------------ */
 
 static struct dctx_cut **find_cut(dctx_net_t *net, const char *one, const char *other)
 {
@@ -264,7 +264,7 @@ static int64_t dead_after(const dctx_port_t *port)
     return ms * NS_PER_MS;
 }
 
-/* ---- up and down ------------------------------------------------------------------------------- */
+/* ---- up and down ----------------------------------------------------------------------------- */
 
 /* What arrives at one end leaves the other. Counts on the end being up, or soon to be. */
 static void send_news(dctx_net_t *net, dctx_cable_t *cable, int from, news_t *news)
@@ -360,7 +360,7 @@ static void try_to_dial(dctx_net_t *net, dctx_cable_t *cable)
     rise(net, cable, DIALLER);
 }
 
-/* ---- a round ----------------------------------------------------------------------------------- */
+/* ---- a round --------------------------------------------------------------------------------- */
 
 static void hand_over(dctx_port_t *port, const char *peer, news_t *news)
 {
@@ -471,7 +471,7 @@ int64_t dctx_net_due_(const dctx_wire_t *wire)
     return due;
 }
 
-/* ---- as the I/O actor sees it ------------------------------------------------------------------ */
+/* ---- as the I/O actor sees it ---------------------------------------------------------------- */
 
 static dctx_error_t bind_port(dctx_wire_t *self, const char *endpoint, const char **ret_endpoint)
 {
@@ -627,7 +627,7 @@ dctx_error_t dctx_net_wire_(dctx_net_t *net, dctx_system_t *system,
     return DCTX_OK;
 }
 
-/* ---- as the world sees it ---------------------------------------------------------------------- */
+/* ---- as the world sees it -------------------------------------------------------------------- */
 
 void dctx_net_init(dctx_net_t *net, dctx_test_world_t *world)
 {

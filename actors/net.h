@@ -1,11 +1,12 @@
 /*
- * The network of a test world: connections between its systems, in memory, by the world's clock and chance.
+ * The network of a test world: connections between its systems, in memory, by the world's clock and
+ * chance.
  *
- * A connection has two ends, the dialler's and the listener's. All that comes to an end, messages and the
- * news that it is up or down, comes in one queue, each with the time at which it arrives, which never
- * goes back: that is the order that a link promises. What arrives is handed over in the round of the receiver's I/O
- * actor. A connection that breaks loses what is on its way both ways; what was not on its way yet, because the peer was
- * away, is held.
+ * A connection has two ends, the dialler's and the listener's. All that comes to an end, messages
+ * and the news that it is up or down, comes in one queue, each with the time at which it arrives,
+ * which never goes back: that is the order that a link promises. What arrives is handed over in the
+ * round of the receiver's I/O actor. A connection that breaks loses what is on its way both ways;
+ * what was not on its way yet, because the peer was away, is held.
  */
 #ifndef DCTX_NET_H
 #define DCTX_NET_H

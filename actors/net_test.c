@@ -194,7 +194,7 @@ Test(net, what_makes_no_sense_is_refused, .init = fixture_init, .timeout = 30)
     part(&nodes);
 }
 
-/* ---- a bad network ----------------------------------------------------------------------------- */
+/* ---- a bad network --------------------------------------------------------------------------- */
 
 typedef struct tally {
     int ended;

@@ -55,7 +55,8 @@ static void on_end(void *state)
     release(probe);
 }
 
-/* Moves a message into a letter. What cannot be kept for want of memory is an error of the handler's. */
+/* Moves a message into a letter. What cannot be kept for want of memory is an error of the
+ * handler's. */
 static dctx_error_t keep(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
     dctx_test_probe_t *probe = state;

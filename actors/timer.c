@@ -57,7 +57,7 @@ static void unlock(dctx_system_t *system)
     pthread_mutex_unlock(&system->timers.lock);
 }
 
-/* ---- under the lock ---------------------------------------------------------------------------- */
+/* ---- under the lock -------------------------------------------------------------------------- */
 
 static void unlink_slot(dctx_timer_slot_t *slot)
 {
@@ -69,8 +69,8 @@ static void unlink_slot(dctx_timer_slot_t *slot)
     slot->link = NULL;
 }
 
-/* The slot's value is no more: nobody finds it by its number. What it held is the caller's to release,
- * and then the slot is his to give back. */
+/* The slot's value is no more: nobody finds it by its number. What it held is the caller's to
+ * release, and then the slot is his to give back. */
 static void retire(dctx_timer_slot_t *slot)
 {
     unlink_slot(slot);
@@ -79,7 +79,7 @@ static void retire(dctx_timer_slot_t *slot)
         slot->generation = 1;
 }
 
-/* ---- without it -------------------------------------------------------------------------------- */
+/* ---- without it ------------------------------------------------------------------------------ */
 
 static void give_back(dctx_system_t *system, dctx_timer_slot_t *slot)
 {
@@ -116,7 +116,7 @@ static void tell_value(dctx_system_t *system, const dctx_timer_slot_t *slot,
                                     .id_ = dctx_id_make(slot->generation, slot->slot.index)};
 }
 
-/* ---- a timer's life ---------------------------------------------------------------------------- */
+/* ---- a timer's life -------------------------------------------------------------------------- */
 
 /* The time has come: the timer's node goes into its actor's mailbox. */
 static void ring_timer(dctx_alarm_t *alarm, dctx_system_t *system, dctx_runner_t *runner, bool over)
@@ -132,7 +132,8 @@ static void ring_timer(dctx_alarm_t *alarm, dctx_system_t *system, dctx_runner_t
     if (cancelled) {
         give_back(system, slot);
     } else if (!over) {
-        /* Nobody touches a WAITING timer's node but who brings it to the mailbox, and then its actor. */
+        /* Nobody touches a WAITING timer's node but who brings it to the mailbox, and then its
+         * actor. */
         slot->node.spent = 0;
         dctx_count_(system, runner, DCTX_TALLY_POSTED);
         dctx_post_(system, runner, slot->actor, &slot->node);
@@ -268,7 +269,7 @@ dctx_error_t dctx_timer_start(dctx_actor_t *self, const dctx_timer_options_t *op
     return error;
 }
 
-/* ---- delayed messages -------------------------------------------------------------------------- */
+/* ---- delayed messages ------------------------------------------------------------------------ */
 
 /* Accepted only now, as it goes; or once more in a mailbox, if it has come out of one. */
 static void count_going(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t *message)
@@ -387,7 +388,7 @@ dctx_error_t dctx_delay_outgoing_(dctx_system_t *system, dctx_outgoing_t *outgoi
     return delay(system, slot, delay_ns, ret_timer);
 }
 
-/* ---- by their number --------------------------------------------------------------------------- */
+/* ---- by their number ------------------------------------------------------------------------- */
 
 /* The slot of a timer that is not over. Under the lock. */
 static dctx_timer_slot_t *find(dctx_system_t *system, dctx_timer_t timer)

@@ -1,13 +1,13 @@
 /*
  * Timers of actors and delayed messages.
  *
- * Each is a slot of a slab, with an alarm in it. A delayed message is SET, and gone when it rang. A timer
- * is SET, or WAITING: its node is in its actor's mailbox, or on the way there; or RUNNING: in its actor's
- * turn. It is set anew only when its node has left the mailbox, so there is never a second run waiting,
- * and no one but its actor reckons what was missed.
+ * Each is a slot of a slab, with an alarm in it. A delayed message is SET, and gone when it rang. A
+ * timer is SET, or WAITING: its node is in its actor's mailbox, or on the way there; or RUNNING: in
+ * its actor's turn. It is set anew only when its node has left the mailbox, so there is never a
+ * second run waiting, and no one but its actor reckons what was missed.
  *
- * All that changes in a slot does so under the lock of the timers, which is not held while user code
- * runs. Locks are taken in this order: the timers', the alarms'.
+ * All that changes in a slot does so under the lock of the timers, which is not held while user
+ * code runs. Locks are taken in this order: the timers', the alarms'.
  */
 #ifndef DCTX_TIMER_ROOM_H
 #define DCTX_TIMER_ROOM_H
@@ -68,10 +68,12 @@ dctx_timer_slot_t *dctx_timer_begin_(dctx_system_t *system, dctx_node_t *node, b
 /* The node has left the mailbox: the timer is set anew, or over. */
 void dctx_timer_done_(dctx_system_t *system, dctx_node_t *node);
 
-/* Ends all timers of an actor: those that are in its `timers`. In its turn, or when it has ended. */
+/* Ends all timers of an actor: those that are in its `timers`. In its turn, or when it has ended.
+ */
 void dctx_timers_end_(dctx_system_t *system, dctx_extra_t *extra);
 
-/* Sends a message later that is ready to be posted, but not accepted. On an error it is the caller's. */
+/* Sends a message later that is ready to be posted, but not accepted. On an error it is the
+ * caller's. */
 dctx_error_t dctx_delay_message_(dctx_system_t *system, dctx_actor_t *actor,
                                  dctx_message_t *message, int64_t delay_ns,
                                  dctx_timer_t *ret_timer);

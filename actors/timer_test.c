@@ -1,4 +1,4 @@
-/* Timers and delayed messages on threads: that they run, in which context, and that each ends once. */
+/* Timers and delayed messages on threads: that they run, in which context, that each ends once. */
 #include <stdio.h>
 #include <string.h>
 
@@ -147,7 +147,7 @@ Test(timer, what_is_wrong_with_one_is_said, .init = fixture_init, .timeout = 30)
     finish(&system);
 }
 
-/* ---- the end of an actor, and of the system ---------------------------------------------------- */
+/* ---- the end of an actor, and of the system -------------------------------------------------- */
 
 static void never(dctx_actor_t *self, uint64_t missed, void *state, void *arg)
 {
@@ -187,7 +187,7 @@ Test(timer, they_end_with_their_actor_whatever_they_are_at, .init = fixture_init
     finish(&system);
 }
 
-/* ---- delayed messages -------------------------------------------------------------------------- */
+/* ---- delayed messages ------------------------------------------------------------------------ */
 
 Test(tell_after, it_comes_with_the_context_of_the_telling, .init = fixture_init, .timeout = 30)
 {

@@ -1,6 +1,6 @@
 /*
- * What the I/O actor sends by: a link over ZeroMQ, or the network of a test world. Both take the options of a
- * link, and keep to what a link promises.
+ * What the I/O actor sends by: a link over ZeroMQ, or the network of a test world. Both take the
+ * options of a link, and keep to what a link promises.
  */
 #ifndef DCTX_WIRE_H
 #define DCTX_WIRE_H

@@ -17,7 +17,8 @@ enum {
 static const int64_t first_moment = (int64_t)3600 * 1000000000;
 static const int64_t wall_ahead = (int64_t)1700000000 * 1000000000;
 
-/* How the next actor is chosen. Each finds other mistakes, so a world changes its mind now and then. */
+/* How the next actor is chosen. Each finds other mistakes, so a world changes its mind now and
+ * then. */
 typedef enum manner {
     MANNER_ANY,    /* all alike */
     MANNER_NEWEST, /* mostly who became runnable last: long chains first */
@@ -41,7 +42,7 @@ struct dctx_test_world {
     dctx_net_t net;
 };
 
-/* ---- time and chance --------------------------------------------------------------------------- */
+/* ---- time and chance ------------------------------------------------------------------------- */
 
 static int64_t monotonic(void *arg)
 {
@@ -83,7 +84,7 @@ static void note(dctx_test_world_t *world, uint64_t what)
     world->trace = mix(world->trace ^ what) + 0x9e3779b97f4a7c15u;
 }
 
-/* ---- making and unmaking ----------------------------------------------------------------------- */
+/* ---- making and unmaking --------------------------------------------------------------------- */
 
 dctx_error_t dctx_test_world_new(uint64_t seed, dctx_test_world_t **ret_world)
 {
@@ -147,7 +148,7 @@ void dctx_world_leave_(dctx_system_t *system)
     system->stage.runnable = NULL;
 }
 
-/* ---- who may run ------------------------------------------------------------------------------- */
+/* ---- who may run ----------------------------------------------------------------------------- */
 
 static bool make_room(dctx_stage_t *stage)
 {
@@ -260,7 +261,7 @@ static dctx_actor_t *take(dctx_test_world_t *world, dctx_stage_t *stage, size_t 
     return actor;
 }
 
-/* ---- running ----------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 /* What a thread is in the middle of when it drives a world: a callback, or nothing. */
 typedef struct aside {
@@ -382,8 +383,8 @@ void dctx_world_settle_(dctx_test_world_t *world)
     (void)run(world);
 }
 
-/* Moves the clock to what is due next, but not past `until`. False: there is nothing before that, and it
- * is `until`; but for INT64_MAX, then it stays. */
+/* Moves the clock to what is due next, but not past `until`. False: there is nothing before that,
+ * and it is `until`; but for INT64_MAX, then it stays. */
 static bool pass_time(dctx_test_world_t *world, int64_t until)
 {
     int64_t next = INT64_MAX;
@@ -416,7 +417,7 @@ dctx_test_world_t *dctx_world_here_(void)
     return here != NULL ? here->system->stage.world : latest;
 }
 
-/* ---- as users see it --------------------------------------------------------------------------- */
+/* ---- as users see it ------------------------------------------------------------------------- */
 
 static bool is_inside(const dctx_test_world_t *world)
 {

@@ -1,4 +1,5 @@
-/* Test worlds: virtual time to the nanosecond, orders that come from a seed, and waiting from inside. */
+/* Test worlds: virtual time to the nanosecond, orders that come from a seed, and waiting from
+ * inside. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,7 @@ static void end(dctx_test_world_t **world_p, dctx_system_t **system_p)
     cr_assert_null(*world_p);
 }
 
-/* ---- time -------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 typedef struct ticker {
     dctx_test_world_t *world;
@@ -150,7 +151,8 @@ Test(world, missed_periods_are_one_run_and_counted, .init = fixture_init, .timeo
     tell_uint(ref, 1);
     cr_assert(dctx_test_run(world));
     dctx_reply_to_destroy(&unanswered[0]);
-    /* It ran at 0 until 35: due were 10, 20 and 30. One run for the three, at once, and in step again. */
+    /* It ran at 0 until 35: due were 10, 20 and 30. One run for the three, at once, and in step
+     * again. */
     cr_assert_eq(slow.ticker.count, 2);
     cr_assert_eq(slow.ticker.at[0], begin);
     cr_assert_eq(slow.ticker.at[1], begin + 35 * MS);
@@ -162,7 +164,7 @@ Test(world, missed_periods_are_one_run_and_counted, .init = fixture_init, .timeo
     end(&world, &system);
 }
 
-/* ---- asks -------------------------------------------------------------------------------------- */
+/* ---- asks ------------------------------------------------------------------------------------ */
 
 static void note_status(dctx_error_t status, const dctx_message_t *reply, void *arg)
 {
@@ -248,7 +250,7 @@ Test(world, pinned_actors_may_wait_and_no_others, .init = fixture_init, .timeout
     end(&world, &system);
 }
 
-/* ---- seeds ------------------------------------------------------------------------------------- */
+/* ---- seeds ----------------------------------------------------------------------------------- */
 
 enum { CROWD = 12, HOPS = 40 };
 
@@ -348,7 +350,7 @@ Test(world, seeds_find_every_order, .init = fixture_init, .timeout = 60)
         cr_assert_geq(won[i], 5, "racer %d won %d times", i, won[i]);
 }
 
-/* ---- the world itself -------------------------------------------------------------------------- */
+/* ---- the world itself ------------------------------------------------------------------------ */
 
 static bool has_come(void *arg)
 {
@@ -451,7 +453,7 @@ Test(world, two_systems_share_its_time, .init = fixture_init, .timeout = 30)
     end(&world, &one);
 }
 
-/* ---- probes ------------------------------------------------------------------------------------ */
+/* ---- probes ---------------------------------------------------------------------------------- */
 
 static dctx_error_t ask_probe(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
@@ -514,7 +516,7 @@ Test(world, a_probe_keeps_what_it_is_sent, .init = fixture_init, .timeout = 30)
     dctx_test_world_destroy(&world);
 }
 
-/* ---- without memory ---------------------------------------------------------------------------- */
+/* ---- without memory -------------------------------------------------------------------------- */
 
 static bool out_of_memory;
 

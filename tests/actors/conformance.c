@@ -9,7 +9,7 @@ enum { SEEDS = 200, ROUNDS = 5 };
 
 uint64_t ground_seed;
 
-/* ---- values that are counted ------------------------------------------------------------------- */
+/* ---- values that are counted ----------------------------------------------------------------- */
 
 static atomic_long alive;
 
@@ -53,7 +53,7 @@ dctx_error_t tell_parcel(dctx_ref_t to, uint64_t from, uint64_t number)
     return dctx_tell(to, parcel_type, &parcel);
 }
 
-/* ---- the two grounds --------------------------------------------------------------------------- */
+/* ---- the two grounds ------------------------------------------------------------------------- */
 
 static void count_dead(const dctx_dead_letter_t *letter, void *arg)
 {
@@ -113,7 +113,7 @@ void on_threads(law_fn law, const dctx_system_options_t *options)
     }
 }
 
-/* ---- what a law may do ------------------------------------------------------------------------- */
+/* ---- what a law may do ----------------------------------------------------------------------- */
 
 typedef struct awaited {
     gate_t *gate;

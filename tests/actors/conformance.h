@@ -1,7 +1,7 @@
 /*
- * What every runtime of actors has to keep to, written once. A law is run in many test worlds, one a seed,
- * and on threads. It works only with what its ground gives it: it waits by await(), and lets time pass by
- * linger(); what may differ, as how late a timer is, it asks of the ground.
+ * What every runtime of actors has to keep to, written once. A law is run in many test worlds, one
+ * a seed, and on threads. It works only with what its ground gives it: it waits by await(), and
+ * lets time pass by linger(); what may differ, as how late a timer is, it asks of the ground.
  */
 #ifndef DCTX_CONFORMANCE_H
 #define DCTX_CONFORMANCE_H
@@ -22,8 +22,9 @@ typedef struct ground {
 
 typedef void (*law_fn)(ground_t *ground);
 
-/* Runs a law in as many worlds as DCTX_SEEDS says (200), or from DCTX_SEED alone; and on threads. Afterwards all has
- * stopped and the counts add up. The options may be NULL; `world` and the dead letters are the ground's. */
+/* Runs a law in as many worlds as DCTX_SEEDS says (200), or from DCTX_SEED alone; and on threads.
+ * Afterwards all has stopped and the counts add up. The options may be NULL; `world` and the dead
+ * letters are the ground's. */
 void in_worlds(law_fn law, const dctx_system_options_t *options);
 void on_threads(law_fn law, const dctx_system_options_t *options);
 

@@ -6,8 +6,8 @@
 
 enum { WALKERS = 6 };
 
-/* One request on its way, from hop to hop. Each has a context of its own, so that one that goes astray
- * shows. */
+/* One request on its way, from hop to hop. Each has a context of its own, so that one that goes
+ * astray shows. */
 typedef struct walk {
     uint64_t id;
     char tenant[24];
@@ -38,7 +38,7 @@ static uint64_t address_of(walk_t *walk)
     return (uint64_t)(uintptr_t)walk;
 }
 
-/* ---- hop by hop, the last first ---------------------------------------------------------------- */
+/* ---- hop by hop, the last first -------------------------------------------------------------- */
 
 static void child_stops(dctx_actor_t *self, void *state)
 {
@@ -150,7 +150,7 @@ LAW(each_hop_has_the_context_of_its_request, 0)
     await(ground, &ends, 2 * WALKERS);
 }
 
-/* ---- what a handler leaves behind -------------------------------------------------------------- */
+/* ---- what a handler leaves behind ------------------------------------------------------------ */
 
 typedef struct slovenly {
     gate_t gate;

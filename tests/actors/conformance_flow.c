@@ -7,7 +7,7 @@
 
 enum { SENDERS = 3, EACH = 40 };
 
-/* ---- bounded mailboxes ------------------------------------------------------------------------- */
+/* ---- bounded mailboxes ----------------------------------------------------------------------- */
 
 typedef struct bounded {
     uint64_t next[SENDERS]; /* the least number that may come from each */
@@ -88,7 +88,7 @@ LAW(a_bounded_mailbox_holds_its_bound_and_loses_nothing_in_silence, 0)
     check(parcels_alive() == 0);
 }
 
-/* ---- streams ----------------------------------------------------------------------------------- */
+/* ---- streams --------------------------------------------------------------------------------- */
 
 typedef struct flow {
     bool up;
@@ -260,7 +260,7 @@ LAW(a_stream_is_whole_or_ends_with_an_error_and_ends_once, .name = "here")
     check(parcels_alive() == 0);
 }
 
-/* ---- delays ------------------------------------------------------------------------------------ */
+/* ---- delays ---------------------------------------------------------------------------------- */
 
 enum { MS = 1000000 };
 

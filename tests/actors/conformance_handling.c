@@ -1,5 +1,6 @@
-/* The laws of what a handler can do with a message beside handling it: keep it, send it on, have another answer; and
- * of futures, groups and cancelling. The context goes along, and each message ends once. */
+/* The laws of what a handler can do with a message beside handling it: keep it, send it on, have
+ * another answer; and of futures, groups and cancelling. The context goes along, and each message
+ * ends once. */
 #include "conformance.h"
 
 #include <stdatomic.h>
@@ -62,7 +63,7 @@ static void hear(dctx_error_t status, const dctx_message_t *reply, void *arg)
     gate_pass(&desk->answered);
 }
 
-/* ---- kept -------------------------------------------------------------------------------------- */
+/* ---- kept ------------------------------------------------------------------------------------ */
 
 static dctx_error_t serve(dctx_actor_t *self, const dctx_message_t *message, void *state);
 
@@ -121,7 +122,7 @@ LAW(what_is_kept_at_the_end_is_a_dead_letter, 0)
     check(gate_count(&ground->dead) == LETTERS);
 }
 
-/* ---- sent on ----------------------------------------------------------------------------------- */
+/* ---- sent on --------------------------------------------------------------------------------- */
 
 static dctx_error_t answer_below(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
@@ -161,7 +162,7 @@ LAW(what_is_sent_on_is_answered_to_who_asked, 0)
     await(ground, &desk.answered, asks);
 }
 
-/* ---- futures ----------------------------------------------------------------------------------- */
+/* ---- futures --------------------------------------------------------------------------------- */
 
 static dctx_error_t note_then(const dctx_result_t *result, dctx_promise_t **promise_p, void *arg)
 {
@@ -258,7 +259,7 @@ LAW(a_task_has_the_context_of_who_submitted_it, 0)
     dctx_executor_destroy(&executor);
 }
 
-/* ---- groups ------------------------------------------------------------------------------------ */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 static dctx_error_t note_member(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
@@ -297,7 +298,7 @@ LAW(a_group_tells_each_member_once, 0)
     check(gate_count(&desk.handled) + gate_count(&ground->dead) == (long)delivered);
 }
 
-/* ---- called off -------------------------------------------------------------------------------- */
+/* ---- called off ------------------------------------------------------------------------------ */
 
 typedef struct chainlink {
     dctx_ref_t next; /* none: the last, who does not answer */

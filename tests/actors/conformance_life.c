@@ -1,4 +1,4 @@
-/* The laws of ends: of actors, of asks, of timers and of the system, each in the middle of things. */
+/* The laws of ends: of actors, asks, timers and the system, each in the middle of things. */
 #include "conformance.h"
 
 #include <stdatomic.h>
@@ -7,7 +7,7 @@
 
 static const int64_t MS = 1000000;
 
-/* ---- stop while full --------------------------------------------------------------------------- */
+/* ---- stop while full ------------------------------------------------------------------------- */
 
 static dctx_error_t handle_and_spread(dctx_actor_t *self, const dctx_message_t *message,
                                       void *state)
@@ -52,7 +52,7 @@ LAW(a_stop_finds_a_place_for_what_is_in_full_mailboxes, 0)
     check(tell_parcel(refs[1], 0, 0) != DCTX_OK);
 }
 
-/* ---- asks of the dying ------------------------------------------------------------------------- */
+/* ---- asks of the dying ----------------------------------------------------------------------- */
 
 typedef struct mortal {
     uint64_t lives; /* messages until it dies */
@@ -141,7 +141,7 @@ LAW(an_ask_of_the_dying_ends_once, 0)
         check(survivor.heard[i] == 1);
 }
 
-/* ---- asks that nobody answers ------------------------------------------------------------------ */
+/* ---- asks that nobody answers ---------------------------------------------------------------- */
 
 enum { UNHEARD = 40 };
 
@@ -202,7 +202,7 @@ LAW(an_ask_without_an_answer_ends_at_its_time, 0)
         check(questions[i].ended == 1);
 }
 
-/* ---- many that come and go --------------------------------------------------------------------- */
+/* ---- many that come and go ------------------------------------------------------------------- */
 
 typedef struct family {
     atomic_long born, buried, started;
@@ -277,7 +277,7 @@ LAW(whoever_is_born_is_buried, 0)
     check(family.started <= family.born);
 }
 
-/* ---- timers ------------------------------------------------------------------------------------ */
+/* ---- timers ---------------------------------------------------------------------------------- */
 
 enum { TIMERS = 24 };
 
@@ -375,7 +375,7 @@ LAW(no_timer_outlives_its_actor, 0)
         check(planner.runs[i] <= 1);
 }
 
-/* ---- full mailboxes ---------------------------------------------------------------------------- */
+/* ---- full mailboxes -------------------------------------------------------------------------- */
 
 typedef struct pit {
     gate_t gate;

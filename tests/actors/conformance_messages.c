@@ -99,7 +99,7 @@ LAW(each_sender_is_heard_in_order_and_whole, 0)
     }
 }
 
-/* ---- a ring: each message makes one more ------------------------------------------------------- */
+/* ---- a ring: each message makes one more ----------------------------------------------------- */
 
 enum { RING = 7, TOKENS = 5, LAPS = 30 };
 
@@ -140,7 +140,7 @@ LAW(tokens_go_round_and_none_is_lost, 0)
     stop_ground(ground);
 }
 
-/* ---- sent later -------------------------------------------------------------------------------- */
+/* ---- sent later ------------------------------------------------------------------------------ */
 
 typedef struct mailman {
     uint64_t last;

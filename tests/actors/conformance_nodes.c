@@ -46,7 +46,7 @@ static void part(far_t *far)
     dctx_free(far->endpoint);
 }
 
-/* ---- there and back ---------------------------------------------------------------------------- */
+/* ---- there and back -------------------------------------------------------------------------- */
 
 static dctx_error_t take_letter(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
@@ -105,7 +105,7 @@ LAW(a_letter_goes_there_once_in_order_and_in_its_context, .name = "here")
     check(gate_count(&ground->dead) == 0);
 }
 
-/* ---- a node that goes -------------------------------------------------------------------------- */
+/* ---- a node that goes ------------------------------------------------------------------------ */
 
 static dctx_error_t answer_some(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {

@@ -1,5 +1,5 @@
-/* The laws of failing: a restart loses no message and no more than the one in hand is unhandled; each end is told once; who
- * is born under a parent ends before it. */
+/* The laws of failing: a restart loses no message and no more than the one in hand is unhandled;
+ * each end is told once; who is born under a parent ends before it. */
 #include "conformance.h"
 
 #include <stdatomic.h>
@@ -9,7 +9,7 @@
 
 enum { LETTERS = 60, CHILDREN = 5 };
 
-/* ---- restarts ---------------------------------------------------------------------------------- */
+/* ---- restarts -------------------------------------------------------------------------------- */
 
 typedef struct clinic {
     dctx_ref_t child;
@@ -133,7 +133,7 @@ LAW(a_restart_loses_nothing_from_the_mailbox, 0)
     check(clinic.made == LETTERS / 4 + 1);
 }
 
-/* ---- ends, told once --------------------------------------------------------------------------- */
+/* ---- ends, told once ------------------------------------------------------------------------- */
 
 typedef struct watcher {
     ground_t *ground;
@@ -203,7 +203,7 @@ LAW(an_end_is_told_once_to_who_watches, 0)
         check(watcher.told[i] == 1);
 }
 
-/* ---- trees ------------------------------------------------------------------------------------- */
+/* ---- trees ----------------------------------------------------------------------------------- */
 
 typedef struct forest {
     atomic_long started, stopped, destroyed;

@@ -1,6 +1,7 @@
 /*
- * Every allocation of a busy scene fails once, in turn. A test world makes the scene the same each time, so that
- * none is missed: what fails is told to somebody, each ask ends once, and the counts add up.
+ * Every allocation of a busy scene fails once, in turn. A test world makes the scene the same each
+ * time, so that none is missed: what fails is told to somebody, each ask ends once, and the counts
+ * add up.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /*
- * What the stress tests share. In the suite they are short: `./dev stress SECONDS` has them run for so long each, and at their
- * full sizes, by way of DCTX_STRESS_SECONDS.
+ * What the stress tests share. In the suite they are short: `./dev stress SECONDS` has them run for
+ * so long each, and at their full sizes, by way of DCTX_STRESS_SECONDS.
  */
 #ifndef DCTX_STRESS_H
 #define DCTX_STRESS_H

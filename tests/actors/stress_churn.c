@@ -1,5 +1,5 @@
-/* Actors are killed and made anew at random, under tells, asks, timers and delayed messages: nothing is lost, each
- * ask ends once, and the counts add up. */
+/* Actors are killed and made anew at random, under tells, asks, timers and delayed messages:
+ * nothing is lost, each ask ends once, and the counts add up. */
 #include "stress.h"
 
 #include <sched.h>
@@ -30,7 +30,7 @@ static dctx_ref_t someone(dctx_random_t *random)
     return ref;
 }
 
-/* ---- messages with a value that must be freed once --------------------------------------------- */
+/* ---- messages with a value that must be freed once ------------------------------------------- */
 
 typedef struct burden {
     uint64_t hops;
@@ -59,7 +59,7 @@ static void destroy_burden(void *value)
 static const dctx_type_t burden_type = {
     .name = "burden", .size = sizeof(burden_t), .copy = copy_burden, .destroy = destroy_burden};
 
-/* ---- who lives there --------------------------------------------------------------------------- */
+/* ---- who lives there ------------------------------------------------------------------------- */
 
 typedef struct citizen {
     dctx_random_t random;
@@ -87,7 +87,8 @@ static void fire(dctx_actor_t *self, uint64_t missed, void *state, void *arg)
         dctx_self_stop(self);
 }
 
-/* A send may fail only because the other has gone, the system stops, or nobody waits for what it is part of. */
+/* A send may fail only because the other has gone, the system stops, or nobody waits for what it is
+ * part of. */
 static void may_fail(dctx_error_t error)
 {
     cr_assert(error == DCTX_OK || error == DCTX_ERR_NO_ACTOR || error == DCTX_ERR_STOPPED ||
@@ -204,7 +205,7 @@ static dctx_ref_t elect(void)
     return ref;
 }
 
-/* ---- who comes from outside -------------------------------------------------------------------- */
+/* ---- who comes from outside ------------------------------------------------------------------ */
 
 static void *kill_and_settle(void *arg)
 {

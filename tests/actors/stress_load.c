@@ -1,10 +1,11 @@
-/* Very many actors, very many messages: a million alive, eight senders into one, out to many and in again. */
+/* Very many actors, very many messages: a million alive, eight senders into one, out to many and in
+ * again. */
 #include "stress.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* ---- a million --------------------------------------------------------------------------------- */
+/* ---- a million ------------------------------------------------------------------------------- */
 
 typedef struct crowd {
     atomic_long handled, gone;
@@ -54,7 +55,7 @@ Test(stress, a_million_live_actors, .init = fixture_init, .timeout = 3600)
     free(refs);
 }
 
-/* ---- many into one ----------------------------------------------------------------------------- */
+/* ---- many into one --------------------------------------------------------------------------- */
 
 enum { SENDERS = 8 };
 
@@ -107,7 +108,7 @@ Test(stress, eight_senders_into_one, .init = fixture_init, .timeout = 3600)
     finish(&system);
 }
 
-/* ---- out and in -------------------------------------------------------------------------------- */
+/* ---- out and in ------------------------------------------------------------------------------ */
 
 enum { WIDTH = 200 };
 

@@ -3,10 +3,10 @@
  *
  * A system that is made with `.world` in its options has no threads. The calling thread plays its
  * workers and its I/O actor while it is in one of the functions below, in dctx_ask_wait(),
- * dctx_future_wait(), or dctx_system_stop(); between these calls nothing moves. The world has the clock, which stands
- * still until it is moved; it decides which actor runs next and for how many messages, anew at
- * every step; and it has the random source. All of that comes from the seed: the same program with
- * the same seed does the same, step by step, which dctx_test_trace() shows.
+ * dctx_future_wait(), or dctx_system_stop(); between these calls nothing moves. The world has the
+ * clock, which stands still until it is moved; it decides which actor runs next and for how many
+ * messages, anew at every step; and it has the random source. All of that comes from the seed: the
+ * same program with the same seed does the same, step by step, which dctx_test_trace() shows.
  *
  *     dctx_test_world_new(seed, &world);
  *     dctx_system_new(&(dctx_system_options_t){.world = world}, &system);
@@ -29,8 +29,8 @@ extern "C" {
 
 /*
  * Make a world: one thread and one time for any number of systems. In it pinned actors run as the
- * others do, though they may still wait in dctx_ask_wait(); a system's `clock` option is refused, and
- * so are `policy` and CURVE: there are no sockets.
+ * others do, though they may still wait in dctx_ask_wait(); a system's `clock` option is refused,
+ * and so are `policy` and CURVE: there are no sockets.
  *
  * Ownership: the caller owns it. Destroy its systems first: a world with systems in it is logged
  *   about, and stays.
@@ -43,8 +43,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_test_world_new(uint64_t seed,
 DCTX_EXPORT void dctx_test_world_destroy(dctx_test_world_t **world_p);
 
 /*
- * The world's time as contexts know it, for dctx_registry_set_clocks(): then deadlines go by it too.
- * As executors know it. And its random source, for dctx_trace_begin() and its like.
+ * The world's time, as contexts want it, for dctx_registry_set_clocks(): then deadlines go by it
+ * too; and as executors want it. And its random source, for dctx_trace_begin() and its like.
  *
  * Ownership: borrowed; what is made with them must not be used after the world.
  * Errors: none. Thread-safety: the world's thread. Limits and units: nanoseconds.
@@ -100,12 +100,11 @@ typedef struct dctx_test_letter {
 } dctx_test_letter_t;
 
 /*
- * An actor that stands for others in a test: it keeps what it is sent, in order, for the test to look
- * at, and to answer.
+ * An actor that stands for others in a test: it keeps what it is sent, in order, for the test to
+ * look at, and to answer.
  *
- * Ownership: the caller owns the probe; destroying it stops its actor, and answers what was not taken
- *   with DCTX_ERR_NO_REPLY. The probe may outlive its system only if it is not used any more but to
- *   be destroyed.
+ * Ownership: the caller owns the probe; destroying it stops its actor, and answers what was not
+ *   taken with DCTX_ERR_NO_REPLY. After its system it can only be destroyed.
  * Errors: DCTX_ERR_INVALID (a system without a world), and as dctx_spawn().
  * Thread-safety: the world's thread. Limits and units: names as of actors; NULL: made.
  */
@@ -131,10 +130,11 @@ DCTX_EXPORT void dctx_test_letter_clear(dctx_test_letter_t *letter);
 /* ---- the network ----------------------------------------------------------------------------- */
 
 /*
- * Systems of one world reach each other as nodes do: dctx_system_bind(), dctx_system_connect(), with any
- * endpoint; a '*' at its end becomes a number. Nothing leaves the process, and the world says what
- * becomes of a message. What a link promises holds: messages of one direction arrive in order, at
- * most once, and who loses a connection is told. Values are encoded, and only broadcast values go.
+ * Systems of one world reach each other as nodes do: dctx_system_bind(), dctx_system_connect(),
+ * with any endpoint; a '*' at its end becomes a number. Nothing leaves the process, and the world
+ * says what becomes of a message. What a link promises holds: messages of one direction arrive in
+ * order, at most once, and who loses a connection is told. Values are encoded, and only broadcast
+ * values go.
  */
 typedef struct dctx_test_net {
     int64_t delay_ns;  /* what a message takes at least */
@@ -156,12 +156,12 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_test_net_set(dctx_test_world_t *wo
                                                            const dctx_test_net_t *net);
 
 /*
- * Part two nodes: nothing gets through, though nobody says so; each notices when it has heard nothing
- * for `dead_after_ms`. Let them meet again: a dialler finds the other within 0.1 s.
+ * Part two nodes: nothing gets through, though nobody says so; each notices when it has heard
+ * nothing for `dead_after_ms`. Let them meet again: a dialler finds the other within 0.1 s.
  *
  * Ownership: names are copied.
- * Errors: DCTX_ERR_INVALID (not a name), DCTX_ERR_NOMEM. To part them again, or to let meet who was not
- *   parted, is fine.
+ * Errors: DCTX_ERR_INVALID (not a name), DCTX_ERR_NOMEM. To part them again, or to let meet who was
+ *   not parted, is fine.
  * Thread-safety: the world's thread. Limits and units: none.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_test_cut(dctx_test_world_t *world, const char *node,
@@ -177,8 +177,8 @@ typedef struct dctx_test_net_counters {
 DCTX_EXPORT void dctx_test_net_counters_read(const dctx_test_world_t *world,
                                              dctx_test_net_counters_t *ret_counters);
 
-/* What time it is there; how many steps were run; a hash of all that the world decided and when. Any
- * two runs of one program with equal seeds have equal traces. The world's thread. */
+/* What time it is there; how many steps were run; a hash of all that the world decided and when.
+ * Any two runs of one program with equal seeds have equal traces. The world's thread. */
 DCTX_EXPORT int64_t dctx_test_now(const dctx_test_world_t *world);
 DCTX_EXPORT uint64_t dctx_test_steps(const dctx_test_world_t *world);
 DCTX_EXPORT uint64_t dctx_test_trace(const dctx_test_world_t *world);

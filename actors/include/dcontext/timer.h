@@ -82,8 +82,8 @@ DCTX_EXPORT bool dctx_timer_is_pending(dctx_timer_t timer);
  * Errors: as dctx_tell(). An actor that goes before the time has come is no error here but a dead
  *   letter later.
  * Thread-safety: any thread.
- * Limits and units: nanoseconds by the receiver's system's clock, for a remote one by this node's; 0
- *   and less: as soon as may be. As precise as a timer.
+ * Limits and units: nanoseconds by the receiver's system's clock, for a remote one by this node's;
+ *   0 and less: as soon as may be. As precise as a timer.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_tell_after(dctx_ref_t to, int64_t delay_ns,
                                                          const dctx_type_t *type, const void *value,
