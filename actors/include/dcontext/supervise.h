@@ -36,9 +36,8 @@ typedef enum dctx_exit_kind {
     DCTX_EXIT_TIED = 7,         /* one it was tied to ended: the cause */
     DCTX_EXIT_INTENSITY =
         8, /* a supervisor: its children failed too often; the cause is the last */
-    DCTX_EXIT_ESCALATED = 9,   /* a supervisor: its child failed, and it passes that on */
-    DCTX_EXIT_NO_ACTOR = 10,   /* for a monitor: it had ended before */
-    DCTX_EXIT_UNREACHABLE = 11 /* for a monitor: its node is away */
+    DCTX_EXIT_ESCALATED = 9, /* a supervisor: its child failed, and it passes that on */
+    DCTX_EXIT_NO_ACTOR = 10  /* for a monitor: it had ended before */
 } dctx_exit_kind_t;
 
 /*
