@@ -342,6 +342,8 @@ void dctx_self_stop(dctx_actor_t *self)
 
 dctx_ref_t dctx_self(const dctx_actor_t *self)
 {
+    if (self == NULL)
+        return DCTX_REF_NONE;
     uint32_t serving = atomic_load_explicit(&self->serving, memory_order_relaxed);
     uint32_t generation = serving & ~DCTX_SERVING_SUSPENDED;
     return (dctx_ref_t){.system_ = self->system, .id_ = dctx_id_make(generation, self->slot.index)};
@@ -349,12 +351,12 @@ dctx_ref_t dctx_self(const dctx_actor_t *self)
 
 const char *dctx_self_name(const dctx_actor_t *self)
 {
-    return self->scope + DCTX_NAME_AT;
+    return self != NULL ? self->scope + DCTX_NAME_AT : "";
 }
 
 dctx_system_t *dctx_self_system(const dctx_actor_t *self)
 {
-    return self->system;
+    return self != NULL ? self->system : NULL;
 }
 
 /* ---- refs -------------------------------------------------------------------------------------- */
@@ -403,6 +405,8 @@ static size_t format_local(dctx_system_t *system, uint64_t id, char *buffer, siz
 
 size_t dctx_ref_format(dctx_ref_t ref, char *buffer, size_t size)
 {
+    if (buffer == NULL)
+        size = 0;
     if (size > 0)
         buffer[0] = '\0';
     if (dctx_ref_is_none(ref))

@@ -672,6 +672,8 @@ void dctx_executor_poke(dctx_executor_t *executor)
 
 void dctx_executor_counters_read(dctx_executor_t *executor, dctx_executor_counters_t *ret_counters)
 {
+    if (ret_counters == NULL)
+        return;
     if (executor == NULL) {
         *ret_counters = (dctx_executor_counters_t){0};
         return;

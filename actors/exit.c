@@ -109,41 +109,43 @@ void dctx_exit_unref(dctx_exit_t **exit_p)
 
 dctx_exit_kind_t dctx_exit_kind(const dctx_exit_t *self)
 {
-    return self->kind;
+    return self != NULL ? self->kind : (dctx_exit_kind_t)0;
 }
 
 dctx_error_t dctx_exit_error(const dctx_exit_t *self)
 {
-    return self->error;
+    return self != NULL ? self->error : DCTX_OK;
 }
 
 const char *dctx_exit_who(const dctx_exit_t *self)
 {
-    return self->who;
+    return self != NULL ? self->who : "";
 }
 
 const char *dctx_exit_reason(const dctx_exit_t *self)
 {
-    return self->reason;
+    return self != NULL ? self->reason : "";
 }
 
 const char *dctx_exit_where(const dctx_exit_t *self)
 {
-    return self->where;
+    return self != NULL ? self->where : "";
 }
 
 const char *dctx_exit_chain(const dctx_exit_t *self)
 {
-    return self->chain;
+    return self != NULL ? self->chain : "";
 }
 
 const dctx_exit_t *dctx_exit_cause(const dctx_exit_t *self)
 {
-    return self->cause;
+    return self != NULL ? self->cause : NULL;
 }
 
 bool dctx_exit_is_failure(const dctx_exit_t *self)
 {
+    if (self == NULL)
+        return false;
     switch (self->kind) {
     case DCTX_EXIT_SELF:
     case DCTX_EXIT_STOPPED:
@@ -218,6 +220,8 @@ static void add_one(text_t *text, const dctx_exit_t *exit)
 
 size_t dctx_exit_format(const dctx_exit_t *self, char *buffer, size_t size)
 {
+    if (buffer == NULL)
+        size = 0;
     text_t text = {.buffer = buffer, .size = size};
     if (size > 0)
         buffer[0] = '\0';

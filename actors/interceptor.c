@@ -99,6 +99,8 @@ static dctx_transit_t *transit_of(const dctx_passage_t *passage)
 
 dctx_verdict_t dctx_passage_reject(const dctx_passage_t *passage, const char *reason)
 {
+    if (passage == NULL)
+        return DCTX_REJECT;
     dctx_transit_t *transit = transit_of(passage);
     strncpy(transit->reason, reason != NULL ? reason : "", sizeof transit->reason - 1);
     return DCTX_REJECT;
@@ -106,6 +108,8 @@ dctx_verdict_t dctx_passage_reject(const dctx_passage_t *passage, const char *re
 
 dctx_verdict_t dctx_passage_delay(const dctx_passage_t *passage, int64_t delay_ns)
 {
+    if (passage == NULL)
+        return DCTX_CONTINUE;
     dctx_transit_t *transit = transit_of(passage);
     if (delay_ns > transit->delay_ns)
         transit->delay_ns = delay_ns;
@@ -114,6 +118,8 @@ dctx_verdict_t dctx_passage_delay(const dctx_passage_t *passage, int64_t delay_n
 
 void **dctx_passage_slot(const dctx_passage_t *passage)
 {
+    if (passage == NULL)
+        return NULL;
     dctx_transit_t *transit = transit_of(passage);
     return transit->inbound ? &transit->slots[transit->stage] : NULL;
 }

@@ -75,6 +75,8 @@ void dctx_meter_fold_(dctx_meter_t *meter, dctx_meter_t *from)
 uint64_t dctx_histogram_quantile(const dctx_histogram_t *histogram, double quantile)
 {
     uint64_t all = 0, seen = 0;
+    if (histogram == NULL)
+        return 0;
     /* The buckets are read one by one while others count: their own sum is the whole. */
     for (unsigned i = 0; i < DCTX_HISTOGRAM_BUCKETS; i++)
         all += histogram->buckets[i];

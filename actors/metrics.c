@@ -85,6 +85,8 @@ void dctx_system_metrics_each(dctx_system_t *system,
                               void (*each)(const dctx_actor_metrics_t *metrics, void *arg),
                               void *arg)
 {
+    if (system == NULL || each == NULL)
+        return;
     dctx_actor_metrics_t metrics;
     uint32_t count = dctx_slab_count(&system->actors);
     for (uint32_t i = 0; i < count; i++) {
@@ -120,7 +122,11 @@ static void add_gauge(dctx_system_t *system, dctx_gauge_t *gauge, dctx_system_me
 
 void dctx_system_metrics_read(dctx_system_t *system, dctx_system_metrics_t *ret_metrics)
 {
+    if (ret_metrics == NULL)
+        return;
     memset(ret_metrics, 0, sizeof *ret_metrics);
+    if (system == NULL)
+        return;
     /* Under the lock no measured actor ends: each is either in the sum of those that have, or among the living. */
     pthread_mutex_lock(&system->meter_lock);
     dctx_meter_t *gone = &system->gone;

@@ -126,7 +126,7 @@ void dctx_test_probe_destroy(dctx_test_probe_t **probe_p)
 
 dctx_ref_t dctx_test_probe_ref(const dctx_test_probe_t *probe)
 {
-    return probe->ref;
+    return probe != NULL ? probe->ref : DCTX_REF_NONE;
 }
 
 static bool has_letter(void *arg)

@@ -196,6 +196,8 @@ dctx_error_t dctx_router_remove(dctx_router_t *self, dctx_ref_t member)
 
 size_t dctx_router_size(dctx_router_t *self)
 {
+    if (self == NULL)
+        return 0;
     size_t used = atomic_load_explicit(&self->used, memory_order_acquire), count = 0;
     for (size_t i = 0; i < used; i++)
         count += member_at(self, i) != 0;

@@ -152,8 +152,14 @@ bool dctx_system_is_quiet_(dctx_system_t *system)
 
 void dctx_system_counters_read(const dctx_system_t *self, dctx_system_counters_t *ret_counters)
 {
+    if (ret_counters == NULL)
+        return;
     dctx_system_t *system = (dctx_system_t *)(uintptr_t)self;
     dctx_system_counters_t c = {0};
+    if (system == NULL) {
+        *ret_counters = c;
+        return;
+    }
     /* Ends before beginnings, so that no gauge goes below zero but by what is counted late. */
     c.handled = dctx_system_sum_(system, DCTX_TALLY_HANDLED);
     c.dead_lettered = dctx_system_sum_(system, DCTX_TALLY_DEAD);

@@ -323,6 +323,9 @@ dctx_error_t dctx_taskpool_new(const dctx_taskpool_options_t *options,
     if (count > MOST_THREADS)
         return dctx_fail_(DCTX_ERR_INVALID, "a pool has at most %d threads, not %u", MOST_THREADS,
                           count);
+    if (options->when_full > DCTX_WHEN_FULL_BLOCK)
+        return dctx_fail_(DCTX_ERR_INVALID, "no such thing to do when the queue is full: %d",
+                          (int)options->when_full);
     taskpool_t *pool = dctx_calloc_(1, sizeof *pool + count * sizeof pool->threads[0]);
     if (pool == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a pool of %u threads", count);

@@ -42,7 +42,7 @@ typedef enum dctx_exit_kind {
 
 /*
  * Why an actor ended or failed. Immutable; texts are "" where there is nothing to say, and borrowed
- * for the life of the exit.
+ * for the life of the exit. Of NULL, where there is no exit, all is 0, "" or false.
  *
  * Ownership: dctx_exit_ref() gives a reference of one's own to an exit that is lent in a callback;
  *   give it back with dctx_exit_unref(), which takes NULL.
