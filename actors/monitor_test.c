@@ -4,10 +4,12 @@
 
 #include <criterion/criterion.h>
 
+#include <dcontext/handling.h>
+
 #include "fixture.h"
 
 /* An actor does as it is told. */
-typedef enum order { ORDER_NOTHING, ORDER_STOP, ORDER_FAIL } order_t;
+typedef enum order { ORDER_NOTHING, ORDER_STOP, ORDER_FAIL, ORDER_KEEP } order_t;
 
 static dctx_error_t obey(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
@@ -17,7 +19,7 @@ static dctx_error_t obey(dctx_actor_t *self, const dctx_message_t *message, void
         dctx_self_stop(self);
     if (order != NULL && *order == ORDER_FAIL)
         dctx_self_fail(self, DCTX_ERR_IO, "disk full");
-    return DCTX_OK;
+    return order != NULL && *order == ORDER_KEEP ? dctx_stash(self, message) : DCTX_OK;
 }
 
 static void check_format(const dctx_exit_t *exit, const char *expected)
@@ -401,6 +403,20 @@ Test(monitor, dead_letters_say_how_their_target_ended, .init = fixture_init, .ti
     dctx_ref_t a = spawn(w.system, "a", obey, NULL);
     tell_uint(a, ORDER_FAIL);
     tell_uint(a, ORDER_NOTHING);
+    cr_assert(dctx_test_run(w.world));
+    cr_assert_str_eq(letter_text, "a: failed: DCTX_ERR_IO \"disk full\" in handler of \"uint64\" "
+                                  "under actor:a");
+    world_finish(&w);
+}
+
+Test(monitor, so_do_those_that_it_had_kept, .init = fixture_init, .timeout = 30)
+{
+    world_t w = {0};
+    cr_assert_eq(dctx_test_world_new(9, &w.world), DCTX_OK);
+    w.system = start(&(dctx_system_options_t){.world = w.world, .on_dead_letter = on_letter});
+    dctx_ref_t a = spawn(w.system, "a", obey, NULL);
+    tell_uint(a, ORDER_KEEP);
+    tell_uint(a, ORDER_FAIL);
     cr_assert(dctx_test_run(w.world));
     cr_assert_str_eq(letter_text, "a: failed: DCTX_ERR_IO \"disk full\" in handler of \"uint64\" "
                                   "under actor:a");

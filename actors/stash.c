@@ -5,6 +5,7 @@
 
 #include "deadletter.h"
 #include "extra.h"
+#include "life.h"
 #include "system.h"
 
 enum { STASH_LIMIT = 1024 };
@@ -212,7 +213,8 @@ void dctx_stash_end_(dctx_runner_t *runner, dctx_actor_t *actor)
     dctx_message_t *message;
     while ((message = take_first(&stash->list)) != NULL ||
            (message = take_first(&stash->ready)) != NULL) {
-        dctx_message_die_(system, actor->scope + DCTX_NAME_AT, message, actor->death);
+        dctx_message_die_with_(system, actor->scope + DCTX_NAME_AT, message, actor->death,
+                               dctx_life_why_(actor, &message->node));
         if (runner != NULL && dctx_runner_is_given_up(runner))
             return;
         dctx_message_finish_(system, runner, message, actor->death);
