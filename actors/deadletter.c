@@ -7,7 +7,7 @@ enum { CHAIN_MAX = 4096 };
 
 void dctx_dead_letter_with_(dctx_system_t *system, const char *target, const char *type,
                             dctx_error_t reason, const dctx_snapshot_t *snapshot, bool ask,
-                            const dctx_exit_t *exit)
+                            const dctx_exit_t *exit, const char *words)
 {
     dctx_log(DCTX_LOG_INFO, "dead letter for %s, type \"%s\": %s", target, type,
              dctx_error_name(reason));
@@ -22,27 +22,28 @@ void dctx_dead_letter_with_(dctx_system_t *system, const char *target, const cha
                                  .chain = chain,
                                  .snapshot = context,
                                  .ask = ask,
-                                 .exit = exit};
+                                 .exit = exit,
+                                 .detail = words};
     system->options.on_dead_letter(&letter, system->options.arg);
 }
 
 void dctx_dead_letter_(dctx_system_t *system, const char *target, const char *type,
                        dctx_error_t reason, const dctx_snapshot_t *snapshot, bool ask)
 {
-    dctx_dead_letter_with_(system, target, type, reason, snapshot, ask, NULL);
+    dctx_dead_letter_with_(system, target, type, reason, snapshot, ask, NULL, "");
 }
 
 void dctx_message_die_with_(dctx_system_t *system, const char *target, dctx_message_t *message,
-                            dctx_error_t reason, const dctx_exit_t *exit)
+                            dctx_error_t reason, const dctx_exit_t *exit, const char *words)
 {
     dctx_dead_letter_with_(system, target, dctx_message_type(message), reason, message->snapshot,
-                           dctx_message_is_ask(message), exit);
+                           dctx_message_is_ask(message), exit, words);
 }
 
 void dctx_message_die_(dctx_system_t *system, const char *target, dctx_message_t *message,
                        dctx_error_t reason)
 {
-    dctx_message_die_with_(system, target, message, reason, NULL);
+    dctx_message_die_with_(system, target, message, reason, NULL, "");
 }
 
 const char *dctx_target_name_(dctx_actor_t *actor, const dctx_node_t *node)

@@ -14,17 +14,18 @@
 void dctx_dead_letter_(dctx_system_t *system, const char *target, const char *type,
                        dctx_error_t reason, const dctx_snapshot_t *snapshot, bool ask);
 
-/* The same, and how the one ended for whom it was (NULL: that is not known, or not the reason). */
+/* The same, and how the one ended for whom it was (NULL: that is not known, or not the reason); and what an
+ * interceptor said of it, "" for nothing. */
 void dctx_dead_letter_with_(dctx_system_t *system, const char *target, const char *type,
                             dctx_error_t reason, const dctx_snapshot_t *snapshot, bool ask,
-                            const dctx_exit_t *exit);
+                            const dctx_exit_t *exit, const char *words);
 
 /* The same for a message that was accepted here. The caller counts it and gives it to
  * dctx_message_finish_(). */
 void dctx_message_die_(dctx_system_t *system, const char *target, dctx_message_t *message,
                        dctx_error_t reason);
 void dctx_message_die_with_(dctx_system_t *system, const char *target, dctx_message_t *message,
-                            dctx_error_t reason, const dctx_exit_t *exit);
+                            dctx_error_t reason, const dctx_exit_t *exit, const char *words);
 
 /* Answers an ask that nobody answered with an error, and releases the message. */
 void dctx_message_finish_(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t *message,

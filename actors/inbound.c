@@ -83,7 +83,7 @@ void dctx_inbound_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *m
     if (outcome != DCTX_OK)
         *ret_error = outcome;
     if (dead)
-        dctx_message_die_(system, passage.target, message, outcome);
+        dctx_message_die_with_(system, passage.target, message, outcome, NULL, transit.reason);
     else if (verdict == DCTX_DELAY)
         outcome = DCTX_ERR_AGAIN;
     if (dctx_runner_is_given_up(runner))

@@ -97,13 +97,24 @@ static dctx_transit_t *transit_of(const dctx_passage_t *passage)
     return (dctx_transit_t *)(uintptr_t)passage; /* its first member */
 }
 
-dctx_verdict_t dctx_passage_reject(const dctx_passage_t *passage, const char *reason)
+static void note_reason(const dctx_passage_t *passage, const char *reason)
 {
     if (passage == NULL)
-        return DCTX_REJECT;
+        return;
     dctx_transit_t *transit = transit_of(passage);
     strncpy(transit->reason, reason != NULL ? reason : "", sizeof transit->reason - 1);
+}
+
+dctx_verdict_t dctx_passage_reject(const dctx_passage_t *passage, const char *reason)
+{
+    note_reason(passage, reason);
     return DCTX_REJECT;
+}
+
+dctx_verdict_t dctx_passage_drop(const dctx_passage_t *passage, const char *reason)
+{
+    note_reason(passage, reason);
+    return DCTX_DROP;
 }
 
 dctx_verdict_t dctx_passage_delay(const dctx_passage_t *passage, int64_t delay_ns)

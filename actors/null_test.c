@@ -62,6 +62,7 @@ Test(null, a_place_that_is_none, .init = fixture_init)
 Test(null, a_passage_that_is_none)
 {
     cr_assert_eq(dctx_passage_reject(NULL, "no"), DCTX_REJECT);
+    cr_assert_eq(dctx_passage_drop(NULL, "no"), DCTX_DROP);
     cr_assert_eq(dctx_passage_delay(NULL, 1), DCTX_CONTINUE);
     cr_assert_null(dctx_passage_slot(NULL));
 }

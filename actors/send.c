@@ -183,7 +183,7 @@ static inline bool is_intercepted(const sending_t *sending)
 }
 
 static dctx_error_t pass_through(sending_t *sending, const dctx_pipeline_t *pipeline,
-                                 const dctx_passage_t *passage, bool *ret_drop)
+                                 const dctx_passage_t *passage, bool *ret_drop, char *words)
 {
     dctx_transit_t transit;
     dctx_transit_init(&transit, pipeline, passage, false);
@@ -194,6 +194,8 @@ static dctx_error_t pass_through(sending_t *sending, const dctx_pipeline_t *pipe
         return dctx_fail_(DCTX_ERR_REJECTED, "an interceptor refused a message for %s",
                           passage->target);
     *ret_drop = verdict == DCTX_DROP;
+    if (*ret_drop)
+        memcpy(words, transit.reason, sizeof transit.reason);
     if (verdict == DCTX_DELAY) {
         if (!sending->later || sending->delay < transit.delay_ns)
             sending->delay = transit.delay_ns;
@@ -202,9 +204,9 @@ static dctx_error_t pass_through(sending_t *sending, const dctx_pipeline_t *pipe
     return DCTX_OK;
 }
 
-/* The interceptors' word. *ret_drop: pretend it went. They may also have it go later. */
+/* The interceptors' word. *ret_drop: pretend it went, and why is in `words`. They may also have it go later. */
 static dctx_error_t pass_outbound(sending_t *sending, const char *target, bool remote,
-                                  const dctx_snapshot_t *snapshot, bool *ret_drop)
+                                  const dctx_snapshot_t *snapshot, bool *ret_drop, char *words)
 {
     dctx_system_t *system = sending->system;
     const dctx_runner_t *here = dctx_runner_here;
@@ -220,10 +222,10 @@ static dctx_error_t pass_outbound(sending_t *sending, const char *target, bool r
     const dctx_pipeline_t *own = own_pipeline(here);
     dctx_error_t error = DCTX_OK;
     if (own != NULL)
-        error = pass_through(sending, own, &passage, ret_drop);
+        error = pass_through(sending, own, &passage, ret_drop, words);
     /* The actor's own has those of its system in it. */
     if (error == DCTX_OK && !*ret_drop && (own == NULL || here->system != system))
-        error = pass_through(sending, &system->pipeline, &passage, ret_drop);
+        error = pass_through(sending, &system->pipeline, &passage, ret_drop, words);
     return error;
 }
 
@@ -338,10 +340,13 @@ static void uncount(dctx_actor_t *actor, dctx_message_t *message)
 
 /* Accepted, but no further: an interceptor dropped it, or the mailbox is full. */
 static void drop(const sending_t *sending, const char *target, dctx_message_t *message,
-                 dctx_error_t reason)
+                 dctx_error_t reason, const char *words)
 {
     dctx_system_t *system = sending->system;
-    dctx_message_die_(system, target, message, reason);
+    dctx_message_die_with_(system, target, message, reason, NULL, words);
+    if (words[0] != '\0' && sending->record != NULL &&
+        dctx_ask_fail_(sending->home, dctx_runner_of(sending->home), sending->ask, reason, words))
+        message->node.flags |= DCTX_MESSAGE_ANSWERED;
     dctx_message_finish_(system, sending->runner, message, reason);
     dctx_count_(system, sending->runner, DCTX_TALLY_DEAD);
     dctx_system_stirred_(system);
@@ -374,10 +379,12 @@ static dctx_error_t send_message(sending_t *sending, dctx_actor_t *actor, dctx_m
     dctx_system_t *system = sending->system;
     char target[DCTX_NAME_MAX + 1] = "";
     bool dropped = false;
+    char words[sizeof((dctx_transit_t *)NULL)->reason];
+    words[0] = '\0';
     dctx_error_t error = DCTX_OK;
     if (__builtin_expect(is_intercepted(sending) || full, 0)) {
         (void)dctx_ref_format(sending->to, target, sizeof target);
-        error = pass_outbound(sending, target, false, message->snapshot, &dropped);
+        error = pass_outbound(sending, target, false, message->snapshot, &dropped, words);
         if (error != DCTX_OK)
             return error;
     }
@@ -398,7 +405,7 @@ static dctx_error_t send_message(sending_t *sending, dctx_actor_t *actor, dctx_m
     address(sending, message);
     if (__builtin_expect(dropped || full, 0)) {
         uncount(actor, message);
-        drop(sending, target, message, dropped ? DCTX_ERR_REJECTED : DCTX_ERR_FULL);
+        drop(sending, target, message, dropped ? DCTX_ERR_REJECTED : DCTX_ERR_FULL, words);
     } else {
         dctx_post_(system, sending->runner, actor, &message->node);
     }
@@ -435,15 +442,15 @@ static dctx_error_t send_local(sending_t *sending)
 /* ---- to an actor on another node --------------------------------------------------------------- */
 
 static void drop_outgoing(const sending_t *sending, const dctx_remote_t *remote,
-                          dctx_outgoing_t *outgoing)
+                          dctx_outgoing_t *outgoing, const char *words)
 {
     dctx_system_t *system = sending->system;
-    dctx_dead_letter_(system, remote->label, outgoing->type, DCTX_ERR_REJECTED, outgoing->snapshot,
-                      sending->record != NULL);
+    dctx_dead_letter_with_(system, remote->label, outgoing->type, DCTX_ERR_REJECTED,
+                           outgoing->snapshot, sending->record != NULL, NULL, words);
     dctx_count_(system, sending->runner, DCTX_TALLY_REMOTE_LOST);
     if (sending->record != NULL)
         (void)dctx_ask_fail_(sending->home, dctx_runner_of(sending->home), sending->ask,
-                             DCTX_ERR_REJECTED, NULL);
+                             DCTX_ERR_REJECTED, words[0] != '\0' ? words : NULL);
     dctx_outgoing_destroy_(outgoing);
 }
 
@@ -452,7 +459,10 @@ static dctx_error_t send_outgoing(sending_t *sending, const dctx_remote_t *remot
 {
     dctx_system_t *system = sending->system;
     bool dropped = false;
-    dctx_error_t error = pass_outbound(sending, remote->label, true, outgoing->snapshot, &dropped);
+    char words[sizeof((dctx_transit_t *)NULL)->reason];
+    words[0] = '\0';
+    dctx_error_t error =
+        pass_outbound(sending, remote->label, true, outgoing->snapshot, &dropped, words);
     if (error == DCTX_OK)
         error = dctx_outgoing_check_size_(system, outgoing);
     if (error == DCTX_OK)
@@ -468,7 +478,7 @@ static dctx_error_t send_outgoing(sending_t *sending, const dctx_remote_t *remot
         return DCTX_OK;
     }
     if (dropped)
-        drop_outgoing(sending, remote, outgoing);
+        drop_outgoing(sending, remote, outgoing, words);
     else
         dctx_io_post_(&system->io, &outgoing->node);
     return DCTX_OK;

@@ -214,7 +214,7 @@ void dctx_stash_end_(dctx_runner_t *runner, dctx_actor_t *actor)
     while ((message = take_first(&stash->list)) != NULL ||
            (message = take_first(&stash->ready)) != NULL) {
         dctx_message_die_with_(system, actor->scope + DCTX_NAME_AT, message, actor->death,
-                               dctx_life_why_(actor, &message->node));
+                               dctx_life_why_(actor, &message->node), "");
         if (runner != NULL && dctx_runner_is_given_up(runner))
             return;
         dctx_message_finish_(system, runner, message, actor->death);

@@ -288,7 +288,7 @@ static bool bury(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *mes
     cool(runner);
     dctx_runner_begin(runner, &runner->system->self, message, message->snapshot, NULL);
     dctx_message_die_with_(runner->system, target, message, reason,
-                           dctx_life_why_(actor, &message->node));
+                           dctx_life_why_(actor, &message->node), "");
     message->node.outcome = (uint8_t)reason;
     clear(runner, message);
     return dctx_runner_end(runner);
@@ -722,7 +722,7 @@ static void clear_node(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t *
     dctx_error_t reason = death_of(actor, node);
     if (!quietly)
         dctx_message_die_with_(system, dctx_target_name_(actor, node), dctx_message_of(node),
-                               reason, dctx_life_why_(actor, node));
+                               reason, dctx_life_why_(actor, node), "");
     node->outcome = (uint8_t)reason;
 }
 

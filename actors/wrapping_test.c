@@ -241,6 +241,53 @@ Test(wrapping, a_refusal_says_why, .init = fixture_init)
     close_world();
 }
 
+static const char sundays[] = "not on Sundays";
+static char letter_detail[64];
+
+static dctx_verdict_t drop(const dctx_passage_t *passage, void *arg)
+{
+    (void)arg;
+    return dctx_passage_drop(passage, sundays);
+}
+
+static void note_detail(const dctx_dead_letter_t *letter, void *arg)
+{
+    (void)arg;
+    cr_assert_eq(letter->reason, DCTX_ERR_REJECTED);
+    snprintf(letter_detail, sizeof letter_detail, "%s", letter->detail);
+}
+
+/* To an actor here, or, when `far`, to one on another node. */
+static void check_drop(const dctx_interceptor_t *interceptor, bool far)
+{
+    dctx_message_t *reply = NULL;
+    cr_assert_eq(dctx_test_world_new(1, &world), DCTX_OK);
+    system_here = start(&(dctx_system_options_t){.world = world,
+                                                 .interceptors = interceptor,
+                                                 .interceptor_count = 1,
+                                                 .on_dead_letter = note_detail});
+    dctx_ref_t to = spawn_with("x", NULL, 0);
+    if (far)
+        cr_assert_eq(dctx_system_find(system_here, "x@elsewhere", &to), DCTX_OK);
+    letter_detail[0] = '\0';
+    cr_assert_eq(dctx_tell(to, NULL, NULL), DCTX_OK);
+    cr_assert(dctx_test_run(world));
+    cr_assert_str_eq(letter_detail, sundays);
+    letter_detail[0] = '\0';
+    cr_assert_eq(dctx_ask_wait(to, NULL, NULL, 0, &reply), DCTX_ERR_REJECTED);
+    cr_assert_str_eq(letter_detail, sundays);
+    cr_assert_str_eq(dctx_message_reason(reply), sundays);
+    dctx_message_destroy(&reply);
+    close_world();
+}
+
+Test(wrapping, what_is_dropped_says_why, .init = fixture_init)
+{
+    check_drop(&(dctx_interceptor_t){.name = "in", .inbound = drop}, false);
+    check_drop(&(dctx_interceptor_t){.name = "out", .outbound = drop}, false);
+    check_drop(&(dctx_interceptor_t){.name = "out", .outbound = drop}, true);
+}
+
 /* ---- delays ------------------------------------------------------------------------------------ */
 
 static int64_t delay_ns;

@@ -49,6 +49,7 @@ typedef struct dctx_dead_letter {
     const dctx_snapshot_t *snapshot; /* its context */
     bool ask;                        /* its asker gets the reason */
     const dctx_exit_t *exit;         /* how the target ended, when that is why; else NULL */
+    const char *detail;              /* why, in an interceptor's words; "": it gave none */
 } dctx_dead_letter_t;
 
 /* A callback that keeps a worker for long. Borrowed during the call. */
@@ -94,6 +95,15 @@ typedef enum dctx_verdict {
  * Thread-safety: the interceptor's outbound and inbound. Limits and units: 255 bytes, cut.
  */
 DCTX_EXPORT dctx_verdict_t dctx_passage_reject(const dctx_passage_t *passage, const char *reason);
+
+/*
+ * Drop, with a reason in words, which the dead letter has, and an asker finds in
+ * dctx_message_reason(). Who tells is not told.
+ *
+ * Ownership: the reason is copied. Errors: none; the verdict is DCTX_DROP.
+ * Thread-safety: the interceptor's outbound and inbound. Limits and units: 255 bytes, cut.
+ */
+DCTX_EXPORT dctx_verdict_t dctx_passage_drop(const dctx_passage_t *passage, const char *reason);
 
 /*
  * Delay. Outbound: the message is on its way, and an ask pending, but it goes into the mailbox, or to
