@@ -127,6 +127,8 @@ static void settle(dctx_cancel_t *cancel, dctx_cause_t *cause)
 
 dctx_error_t dctx_cancel_new_under(dctx_cancel_t *parent, dctx_cancel_t **ret_cancel)
 {
+    if (ret_cancel == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "no place for the cancel scope (NULL)");
     dctx_cancel_t *cancel = dctx_calloc_(1, sizeof(*cancel));
     if (cancel == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a cancel scope");
@@ -226,6 +228,13 @@ bool dctx_cancel_watch_(dctx_cancel_t *cancel, dctx_cancel_watch_t *watch, dctx_
 bool dctx_cancel_watch(dctx_cancel_t *cancel, dctx_cancel_watch_t *watch, dctx_cancel_fn call,
                        void *arg)
 {
+    if (watch == NULL || call == NULL) {
+        dctx_log(DCTX_LOG_ERROR,
+                 "nothing watches: dctx_cancel_watch() needs a watch and a function");
+        if (watch != NULL)
+            *watch = (dctx_cancel_watch_t){0};
+        return true;
+    }
     if (dctx_cancel_watch_(cancel, watch, call, arg))
         return true;
     call(cancel, arg);

@@ -68,8 +68,24 @@ Test(cancel, no_scope_is_one_that_is_never_cancelled, .init = set_up)
     int fd = 0;
     FAILS(dctx_cancel_fd(NULL, &fd), DCTX_ERR_INVALID);
     FAILS(dctx_cancel_enter(NULL), DCTX_ERR_INVALID);
+    FAILS(dctx_cancel_new(NULL), DCTX_ERR_INVALID);
+    FAILS(dctx_cancel_new_under(NULL, NULL), DCTX_ERR_INVALID);
     cr_assert_null(dctx_snapshot_cancel(NULL));
     cr_assert_eq(dctx_snapshot_over(NULL), DCTX_OK);
+}
+
+Test(cancel, what_nobody_could_call_does_not_watch, .init = set_up)
+{
+    dctx_cancel_t *scope = NULL;
+    dctx_cancel_watch_t watch;
+    memset(&watch, 0xff, sizeof(watch));
+    OK(dctx_cancel_new_under(NULL, &scope));
+    cr_assert(dctx_cancel_watch(scope, &watch, NULL, NULL));
+    cr_assert(dctx_cancel_watch(scope, NULL, count, NULL));
+    cr_assert(dctx_cancel(scope, NULL));
+    cr_assert(dctx_cancel_watch(scope, &watch, NULL, NULL));
+    dctx_cancel_unwatch(&watch);
+    dctx_cancel_unref(&scope);
 }
 
 Test(cancel, long_words_are_cut_at_whole_characters, .init = set_up)

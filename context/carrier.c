@@ -157,8 +157,9 @@ static dctx_error_t fill(dctx_propagators_t *propagators, const char *names)
 
 dctx_error_t dctx_propagators_new(const char *names, dctx_propagators_t **ret_propagators)
 {
-    if (names == NULL)
-        return dctx_fail_(DCTX_ERR_INVALID, "no names (NULL)");
+    if (names == NULL || ret_propagators == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID,
+                          names == NULL ? "no names (NULL)" : "no place for the composite (NULL)");
     size_t most = 1;
     for (const char *at = names; (at = strchr(at, ',')) != NULL; at++)
         most++;
@@ -410,6 +411,8 @@ dctx_error_t dctx_extract(const dctx_propagators_t *propagators, dctx_registry_t
         return DCTX_ERR_NOMEM;
     if (carrier == NULL || carrier->each == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "no carrier, or one that cannot be walked");
+    if (ret_snapshot == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "no place for what is extracted (NULL)");
     if (!dctx_registry_frozen_(registry))
         return dctx_fail_(DCTX_ERR_NOT_FROZEN, "freeze the registry before extracting");
     if (propagators == NULL)

@@ -149,6 +149,9 @@ Test(carrier, arguments_are_checked, .init = set_up_headers, .fini = tear_down_h
     FAILS(dctx_inject(NULL, NULL, &empty), DCTX_ERR_INVALID);
     FAILS(dctx_mux_extract(NULL, NULL, 1, &snapshot, NULL), DCTX_ERR_INVALID);
     FAILS(dctx_mux_inject(NULL, NULL), DCTX_ERR_INVALID);
+    FAILS(dctx_extract(NULL, NULL, &carrier, NULL, NULL), DCTX_ERR_INVALID);
+    FAILS(dctx_mux_extract(NULL, NULL, 0, NULL, NULL), DCTX_ERR_INVALID);
+    FAILS(dctx_propagators_new("b3", NULL), DCTX_ERR_INVALID);
     cr_assert_null(snapshot);
     OK(dctx_mux_extract(NULL, NULL, 0, &snapshot, NULL));
     cr_assert(dctx_snapshot_is_empty(snapshot));

@@ -34,6 +34,8 @@ static size_t size_of(const header_t *header)
 
 dctx_error_t dctx_headers_new(dctx_headers_t **ret_headers)
 {
+    if (ret_headers == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "no place for the headers (NULL)");
     dctx_headers_t *headers = dctx_calloc_(1, sizeof(*headers));
     if (headers == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for headers");
@@ -122,8 +124,11 @@ static bool remove_from(dctx_headers_t *headers, size_t first, const char *name,
     return some;
 }
 
-static dctx_error_t check(const char *name, const void *value, size_t size)
+static dctx_error_t check(const dctx_headers_t *headers, const char *name, const void *value,
+                          size_t size)
 {
+    if (headers == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "no header container (NULL)");
     if (name == NULL || name[0] == '\0')
         return dctx_fail_(DCTX_ERR_INVALID, "a header needs a name");
     if (value == NULL && size > 0)
@@ -159,14 +164,14 @@ static dctx_error_t append(dctx_headers_t *headers, const char *name, size_t nam
 dctx_error_t dctx_headers_add(dctx_headers_t *headers, const char *name, const void *value,
                               size_t size)
 {
-    dctx_error_t error = check(name, value, size);
+    dctx_error_t error = check(headers, name, value, size);
     return error == DCTX_OK ? append(headers, name, strlen(name), value, size, 0) : error;
 }
 
 dctx_error_t dctx_headers_set(dctx_headers_t *headers, const char *name, const void *value,
                               size_t size)
 {
-    dctx_error_t error = check(name, value, size);
+    dctx_error_t error = check(headers, name, value, size);
     if (error != DCTX_OK)
         return error;
     size_t name_size = strlen(name);
@@ -204,11 +209,13 @@ dctx_error_t dctx_headers_set(dctx_headers_t *headers, const char *name, const v
 
 bool dctx_headers_remove(dctx_headers_t *headers, const char *name)
 {
-    return name != NULL && remove_from(headers, 0, name, strlen(name));
+    return headers != NULL && name != NULL && remove_from(headers, 0, name, strlen(name));
 }
 
 void dctx_headers_clear(dctx_headers_t *headers)
 {
+    if (headers == NULL)
+        return;
     headers->count = 0;
     headers->used = 0;
     headers->live = 0;
@@ -228,7 +235,7 @@ static dctx_bytes_t value_of(const dctx_headers_t *headers, const header_t *head
 
 const char *dctx_headers_get(const dctx_headers_t *headers, const char *name)
 {
-    size_t size = name != NULL ? strlen(name) : 0;
+    size_t size = headers != NULL && name != NULL ? strlen(name) : 0;
     for (size_t i = 0; size > 0 && i < headers->count; i++)
         if (is_named(headers, &headers->list[i], name, size))
             return value_of(headers, &headers->list[i]).data;
@@ -237,13 +244,13 @@ const char *dctx_headers_get(const dctx_headers_t *headers, const char *name)
 
 size_t dctx_headers_count(const dctx_headers_t *headers)
 {
-    return headers->count;
+    return headers != NULL ? headers->count : 0;
 }
 
 bool dctx_headers_at(const dctx_headers_t *headers, size_t index, dctx_bytes_t *ret_name,
                      dctx_bytes_t *ret_value)
 {
-    if (index >= headers->count)
+    if (index >= dctx_headers_count(headers))
         return false;
     *ret_name = name_of(headers, &headers->list[index]);
     *ret_value = value_of(headers, &headers->list[index]);
@@ -256,7 +263,7 @@ static void each(void *container, const char *name, dctx_header_fn visit, void *
 {
     const dctx_headers_t *headers = container;
     size_t size = name != NULL ? strlen(name) : 0;
-    for (size_t i = 0; i < headers->count; i++) {
+    for (size_t i = 0; i < dctx_headers_count(headers); i++) {
         const header_t *header = &headers->list[i];
         if (name != NULL && !is_named(headers, header, name, size))
             continue;

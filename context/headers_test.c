@@ -102,6 +102,25 @@ Test(headers, refuse_what_is_none, .init = set_up_container, .fini = tear_down_c
     cr_assert_eq(dctx_headers_count(headers), 0);
 }
 
+Test(headers, no_container_holds_nothing, .init = set_up_container, .fini = tear_down_container)
+{
+    dctx_bytes_t name, value;
+    dctx_snapshot_t *snapshot = NULL;
+    dctx_carrier_t carrier = dctx_headers_carrier(NULL);
+    FAILS(dctx_headers_new(NULL), DCTX_ERR_INVALID);
+    FAILS(dctx_headers_add(NULL, "a", "1", 1), DCTX_ERR_INVALID);
+    FAILS(dctx_headers_set(NULL, "a", "1", 1), DCTX_ERR_INVALID);
+    cr_assert(!dctx_headers_remove(NULL, "a"));
+    dctx_headers_clear(NULL);
+    cr_assert_null(dctx_headers_get(NULL, "a"));
+    cr_assert_eq(dctx_headers_count(NULL), 0);
+    cr_assert(!dctx_headers_at(NULL, 0, &name, &value));
+    OK(dctx_registry_freeze(NULL));
+    OK(dctx_extract(NULL, NULL, &carrier, &snapshot, NULL));
+    cr_assert(dctx_snapshot_is_empty(snapshot));
+    dctx_snapshot_unref(&snapshot);
+}
+
 Test(headers, hold_64_kib, .init = set_up_container, .fini = tear_down_container)
 {
     static char big[65537];

@@ -42,7 +42,7 @@ typedef struct dctx_cancel dctx_cancel_t;
  * where NULL stands for none. A child of a cancelled scope is cancelled.
  *
  * Ownership: the caller has a reference on *ret_cancel. A scope keeps its ancestors alive.
- * Errors: DCTX_ERR_NOMEM.
+ * Errors: DCTX_ERR_NOMEM, DCTX_ERR_INVALID (ret_cancel NULL).
  * Thread-safety: any thread.
  * Limits and units: none.
  */
@@ -137,7 +137,8 @@ typedef struct dctx_cancel_watch {
  *
  * Ownership: the watch stays the caller's, and where it is, until unwatch returned or `call` was
  *   entered. It has a reference on the scope until then.
- * Errors: none; it needs no memory. dctx_cancel_watch() returns false if `call` ran at once.
+ * Errors: none; it needs no memory. dctx_cancel_watch() returns false if `call` ran at once. Without a
+ *   watch or a function (NULL) nothing is registered, and that is logged.
  * Thread-safety: any thread; unwatch one watch from one thread at a time.
  * Limits and units: none. The order in which several are called is not said.
  */
