@@ -1,7 +1,8 @@
 /*
  * Routers. Members are in the places of a table, which senders read without a lock. Where keys are routed
  * nothing ever moves in it: who goes leaves an empty place. Else the last one fills it, and a sender at this
- * moment finds him in both, or in none and looks further. A table that is too small is replaced by one twice as
+ * moment finds him in both, or passes him by: so nobody is told that there is no member, nor are all of them
+ * told or counted, but by a look under the lock. A table that is too small is replaced by one twice as
  * large, and kept, as somebody may still read it, until the router goes: all of them together are no larger
  * than the last.
  */
@@ -112,6 +113,13 @@ static uint64_t member_at(dctx_router_t *self, size_t place)
     return 0;
 }
 
+/* Under the lock: who is at a place, alive or not; 0: nobody. */
+static uint64_t at(dctx_router_t *self, size_t place)
+{
+    table_t *table = atomic_load_explicit(&self->table, memory_order_relaxed);
+    return atomic_load_explicit(&table->ids[place], memory_order_relaxed);
+}
+
 /* Under the lock. */
 static dctx_error_t grow(dctx_router_t *self)
 {
@@ -194,13 +202,27 @@ dctx_error_t dctx_router_remove(dctx_router_t *self, dctx_ref_t member)
     return was ? DCTX_OK : dctx_fail_(DCTX_ERR_ABSENT, "no such member of the router");
 }
 
+/* Under the lock: who has gone leaves. From the last place on, as only those move that are known to live. */
+static void sweep(dctx_router_t *self)
+{
+    for (size_t i = atomic_load_explicit(&self->used, memory_order_relaxed); i > 0; i--) {
+        uint64_t id = at(self, i - 1);
+        if (id != 0 && !is_alive(self, id))
+            empty_place(self, i - 1);
+    }
+}
+
 size_t dctx_router_size(dctx_router_t *self)
 {
     if (self == NULL)
         return 0;
-    size_t used = atomic_load_explicit(&self->used, memory_order_acquire), count = 0;
+    size_t count = 0;
+    pthread_mutex_lock(&self->lock);
+    sweep(self);
+    size_t used = atomic_load_explicit(&self->used, memory_order_relaxed);
     for (size_t i = 0; i < used; i++)
-        count += member_at(self, i) != 0;
+        count += at(self, i) != 0;
+    pthread_mutex_unlock(&self->lock);
     return count;
 }
 
@@ -401,6 +423,19 @@ static uint64_t choose(dctx_router_t *self, const dctx_type_t *type, const void 
     }
 }
 
+/* For who found nobody without the lock. */
+static uint64_t choose_any(dctx_router_t *self)
+{
+    uint64_t id = 0;
+    pthread_mutex_lock(&self->lock);
+    sweep(self);
+    size_t used = atomic_load_explicit(&self->used, memory_order_relaxed);
+    for (size_t i = 0; id == 0 && i < used; i++)
+        id = at(self, i);
+    pthread_mutex_unlock(&self->lock);
+    return id;
+}
+
 dctx_error_t dctx_router_pick(dctx_router_t *self, const dctx_type_t *type, const void *value,
                               dctx_ref_t *ret_ref)
 {
@@ -409,6 +444,8 @@ dctx_error_t dctx_router_pick(dctx_router_t *self, const dctx_type_t *type, cons
     if (self->options.route == DCTX_ROUTE_BROADCAST)
         return dctx_fail_(DCTX_ERR_INVALID, "a broadcast goes to all: tell it");
     uint64_t id = choose(self, type, value);
+    if (__builtin_expect(id == 0, 0))
+        id = choose_any(self);
     if (id == 0)
         return dctx_fail_(DCTX_ERR_NO_ACTOR, "no member of the router is alive");
     *ret_ref = ref_of(self, id);
@@ -418,15 +455,19 @@ dctx_error_t dctx_router_pick(dctx_router_t *self, const dctx_type_t *type, cons
 /* All living members. *ret_members is to be released. */
 static dctx_error_t all_members(dctx_router_t *self, dctx_ref_t **ret_members, size_t *ret_count)
 {
-    size_t used = atomic_load_explicit(&self->used, memory_order_acquire), count = 0;
+    size_t count = 0;
+    pthread_mutex_lock(&self->lock);
+    sweep(self);
+    size_t used = atomic_load_explicit(&self->used, memory_order_relaxed);
     dctx_ref_t *members = dctx_alloc_((used + 1) * sizeof *members);
-    if (members == NULL)
-        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a broadcast");
-    for (size_t i = 0; i < used; i++) {
-        uint64_t id = member_at(self, i);
+    for (size_t i = 0; members != NULL && i < used; i++) {
+        uint64_t id = at(self, i);
         if (id != 0)
             members[count++] = ref_of(self, id);
     }
+    pthread_mutex_unlock(&self->lock);
+    if (members == NULL)
+        return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a broadcast");
     if (count == 0) {
         dctx_release_(members);
         return dctx_fail_(DCTX_ERR_NO_ACTOR, "no member of the router is alive");

@@ -359,6 +359,37 @@ Test(router, members_that_are_given_come_and_go, .init = set_up, .timeout = 60)
     finish(&other);
 }
 
+/* The last one moves to the place of one who has gone, before those who look for it. */
+Test(router, who_lives_is_found_behind_who_has_gone, .init = set_up, .timeout = 60)
+{
+    static const dctx_route_t ways[] = {DCTX_ROUTE_ROUND_ROBIN, DCTX_ROUTE_LEAST_LOADED,
+                                        DCTX_ROUTE_RANDOM, DCTX_ROUTE_BROADCAST};
+    dctx_system_t *system = start(NULL);
+    worker_t worker = {.work = &work};
+    long told = 0;
+    for (size_t i = 0; i < 8; i++) {
+        dctx_ref_t refs[3];
+        for (size_t k = 0; k < 3; k++)
+            refs[k] = spawn(system, NULL, do_work, &worker);
+        dctx_router_options_t options = {.route = ways[i / 2], .members = refs, .member_count = 3};
+        dctx_router_t *router = NULL;
+        cr_assert_eq(dctx_router_new(system, &options, &router), DCTX_OK);
+        for (size_t k = 0; k < 2; k++) {
+            cr_assert_eq(dctx_stop(refs[k]), DCTX_OK);
+            while (dctx_tell(refs[k], NULL, NULL) != DCTX_ERR_NO_ACTOR)
+                sched_yield();
+        }
+        if (i % 2 == 0)
+            cr_assert_eq(dctx_router_size(router), 1);
+        tell_number(router, 1);
+        cr_assert_eq(dctx_router_size(router), 1);
+        told++;
+        dctx_router_destroy(&router);
+    }
+    cr_assert(gate_wait(&work.gate, told));
+    finish(&system);
+}
+
 /* Tells while others change who is there. */
 static void *tell_many(void *arg)
 {
