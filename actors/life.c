@@ -316,6 +316,8 @@ static void format_where(const dctx_runner_t *runner, const dctx_kin_t *kin, cha
     else if ((kin != NULL && kin->beginning) ||
              (message != NULL && message->node.kind == DCTX_NODE_START))
         snprintf(where, WHERE_MAX, "on_start");
+    else if (runner->callback != NULL)
+        snprintf(where, WHERE_MAX, "%s", runner->callback);
     else if (message != NULL && message->node.kind == DCTX_NODE_MESSAGE)
         snprintf(where, WHERE_MAX, "handler of \"%s\"", dctx_message_type(message));
     else if (message != NULL)

@@ -422,3 +422,51 @@ Test(monitor, so_do_those_that_it_had_kept, .init = fixture_init, .timeout = 30)
                                   "under actor:a");
     world_finish(&w);
 }
+
+/* ---- where it failed --------------------------------------------------------------------------- */
+
+static void fail_late(dctx_actor_t *self, uint64_t missed, void *state, void *arg)
+{
+    (void)missed;
+    (void)state;
+    (void)arg;
+    dctx_self_fail(self, DCTX_ERR_IO, "late");
+}
+
+static void fail_after(dctx_actor_t *self, dctx_ref_t who, const dctx_exit_t *exit, void *state,
+                       void *arg)
+{
+    (void)who;
+    (void)exit;
+    fail_late(self, 0, state, arg);
+}
+
+static dctx_error_t wait_in_vain(dctx_actor_t *self, void *state)
+{
+    const dctx_ref_t *who = state;
+    if (who != NULL)
+        return dctx_monitor(self, *who, fail_after, NULL, NULL);
+    return dctx_timer_start(self, &(dctx_timer_options_t){.run = fail_late}, NULL);
+}
+
+Test(monitor, an_exit_names_the_callback, .init = fixture_init, .timeout = 30)
+{
+    world_t w = {0};
+    cr_assert_eq(dctx_test_world_new(9, &w.world), DCTX_OK);
+    w.system = start(&(dctx_system_options_t){.world = w.world});
+    dctx_ref_t a, b;
+    dctx_actor_options_t options = {.name = "a", .handler = obey, .on_start = wait_in_vain};
+    cr_assert_eq(dctx_spawn(w.system, &options, &a), DCTX_OK);
+    options.name = "b";
+    options.state = &a;
+    cr_assert_eq(dctx_spawn(w.system, &options, &b), DCTX_OK);
+    dctx_exit_t *exits[2] = {NULL, NULL};
+    cr_assert_eq(dctx_monitor_call(a, keep_down, &exits[0]), DCTX_OK);
+    cr_assert_eq(dctx_monitor_call(b, keep_down, &exits[1]), DCTX_OK);
+    cr_assert(dctx_test_advance(w.world, 1000));
+    cr_assert_str_eq(dctx_exit_where(exits[0]), "a timer");
+    cr_assert_str_eq(dctx_exit_where(exits[1]), "on_down");
+    dctx_exit_unref(&exits[0]);
+    dctx_exit_unref(&exits[1]);
+    world_finish(&w);
+}

@@ -52,6 +52,7 @@ typedef struct dctx_runner {
     _Atomic(uint64_t) since_sequence;         /* the sequence then */
     dctx_message_t *message; /* that it is busy with, if any; read under `lock` too */
     struct dctx_end *end;    /* of the actor whose on_stop it is in, else NULL; the thread's own */
+    const char *callback;    /* what it is in, where no message says so; NULL: a message does */
 
     /* Of what is urgent in the actor's turn. The thread's own, until it is given up: then of who stops the system. */
     dctx_node_t *urgent_hand; /* in its hands */

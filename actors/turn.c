@@ -346,7 +346,9 @@ static bool run_timer(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *n
     dctx_tally_own(&runner->tallies, DCTX_TALLY_TIMERS_RUN);
     dctx_runner_begin(runner, actor, NULL, timer->snapshot, "actor:");
     enter_anyhow(runner, timer->snapshot, actor->scope, &scope);
+    runner->callback = "a timer";
     timer->run(actor, timer->missed, actor->state, timer->arg);
+    runner->callback = NULL;
     leave(runner, actor, &scope);
     return dctx_runner_end(runner);
 }
@@ -360,7 +362,9 @@ static bool run_stream(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *
         bool own = !event.channel->asker;
         dctx_runner_begin(runner, actor, event.item, event.snapshot, own ? "actor:" : NULL);
         enter_anyhow(runner, event.snapshot, own ? actor->scope : NULL, &scope);
+        runner->callback = "a stream";
         dctx_channel_call_(&event, actor);
+        runner->callback = NULL;
         leave(runner, actor, &scope);
         if (event.item != NULL)
             dctx_message_clear_(event.item);
@@ -681,7 +685,9 @@ bool dctx_turn_outside_(dctx_runner_t *runner, dctx_actor_t *actor,
     dctx_runner_turn(runner, actor);
     dctx_runner_begin(runner, actor, NULL, NULL, "actor:");
     enter_anyhow(runner, NULL, actor->scope, &scope);
+    runner->callback = "on_ready";
     call(actor, arg);
+    runner->callback = NULL;
     leave(runner, actor, &scope);
     if (!dctx_runner_end(runner))
         return false;

@@ -56,8 +56,9 @@ DCTX_EXPORT dctx_exit_kind_t dctx_exit_kind(const dctx_exit_t *exit);
 DCTX_EXPORT dctx_error_t dctx_exit_error(const dctx_exit_t *exit);
 DCTX_EXPORT const char *dctx_exit_who(const dctx_exit_t *exit);    /* the actor's name */
 DCTX_EXPORT const char *dctx_exit_reason(const dctx_exit_t *exit); /* in the words of who failed */
-DCTX_EXPORT const char *dctx_exit_where(const dctx_exit_t *exit);  /* `handler of "charge"` */
-DCTX_EXPORT const char *dctx_exit_chain(const dctx_exit_t *exit);  /* as dctx_chain_format() */
+DCTX_EXPORT const char *
+dctx_exit_where(const dctx_exit_t *exit); /* `handler of "charge"`, `a timer` */
+DCTX_EXPORT const char *dctx_exit_chain(const dctx_exit_t *exit); /* as dctx_chain_format() */
 /* What led to it; NULL: nothing that we know of. Borrowed. */
 DCTX_EXPORT const dctx_exit_t *dctx_exit_cause(const dctx_exit_t *exit);
 /* False when it was told to stop, or stopped by itself. */
