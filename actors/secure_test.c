@@ -59,7 +59,7 @@ static dctx_error_t serve(dctx_actor_t *self, const dctx_message_t *message, voi
     (void)self;
     const dctx_session_t *session = dctx_security_session();
     const char *upstream = dctx_upstream_address();
-    const char *role = dctx_session_metadata(session, "role");
+    const char *role = dctx_peer_certificate_metadata("role");
     snprintf(seen->upstream, sizeof seen->upstream, "%s", upstream != NULL ? upstream : "");
     snprintf(seen->key, sizeof seen->key, "%s", session != NULL ? session->public_key : "");
     snprintf(seen->role, sizeof seen->role, "%s", role != NULL ? role : "");

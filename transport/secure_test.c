@@ -229,6 +229,12 @@ Test(secure, a_policy_knows_metadata_and_who_was_revoked, .init = init, .fini = 
     cr_assert_str_eq(dctx_session_metadata(session, "role"), "clerk");
     cr_assert_null(dctx_session_metadata(session, "rank"));
     cr_assert_null(dctx_session_metadata(NULL, "name"));
+    cr_assert_null(dctx_session_metadata(session, NULL));
+    DCTX_WITH_SNAPSHOT(snapshot) {
+        cr_assert_str_eq(dctx_peer_certificate_key(), zcert_public_txt(alice));
+        cr_assert_str_eq(dctx_peer_certificate_metadata("role"), "clerk");
+        cr_assert_null(dctx_peer_certificate_metadata("rank"));
+    }
     dctx_snapshot_unref(&snapshot);
     zmsg_t *answer = zmsg_new();
     zframe_t *id = zmsg_pop(message);

@@ -122,8 +122,19 @@ const dctx_session_t *dctx_snapshot_security_session(const dctx_snapshot_t *snap
 
 const char *dctx_session_metadata(const dctx_session_t *session, const char *name)
 {
-    for (size_t i = 0; session != NULL && i < session->count; i++)
+    for (size_t i = 0; session != NULL && name != NULL && i < session->count; i++)
         if (strcmp(session->metadata[i].name, name) == 0)
             return session->metadata[i].value;
     return NULL;
+}
+
+const char *dctx_peer_certificate_key(void)
+{
+    const dctx_session_t *session = dctx_security_session();
+    return session != NULL && session->public_key[0] != '\0' ? session->public_key : NULL;
+}
+
+const char *dctx_peer_certificate_metadata(const char *name)
+{
+    return dctx_session_metadata(dctx_security_session(), name);
 }

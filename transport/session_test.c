@@ -90,6 +90,8 @@ Test(session, is_read_from_the_thread_and_stays_in_the_process, .init = init)
     cr_assert_eq(dctx_recv_attach(pull, NULL, &message, &scope), DCTX_OK);
     cr_assert_str_eq(dctx_upstream_address(), "127.0.0.1");
     cr_assert_null(dctx_security_session());
+    cr_assert_null(dctx_peer_certificate_key());
+    cr_assert_null(dctx_peer_certificate_metadata("role"));
     /* Sent on: nothing of it leaves, so there is no stamp. */
     cr_assert_eq(dctx_send(push, &message), DCTX_OK);
     message = zmsg_recv(pull);

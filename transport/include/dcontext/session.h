@@ -60,7 +60,17 @@ DCTX_EXPORT const dctx_session_t *dctx_security_session(void);
 /* The value of one of the certificate's metadata; NULL: none. */
 DCTX_EXPORT const char *dctx_session_metadata(const dctx_session_t *session, const char *name);
 
-/* The same two of a snapshot; borrowed for its life. */
+/*
+ * The peer's certificate, as far as the session knows it: its public key, in Z85, and the value of one of
+ * its metadata. So a handler that asks only for these needs no session in its hands.
+ *
+ * Ownership: borrowed, as from dctx_get(). Errors: NULL: not known, or none of that name.
+ * Limits and units: none.
+ */
+DCTX_EXPORT const char *dctx_peer_certificate_key(void);
+DCTX_EXPORT const char *dctx_peer_certificate_metadata(const char *name);
+
+/* The first two of a snapshot; borrowed for its life. */
 DCTX_EXPORT const char *dctx_snapshot_upstream_address(const dctx_snapshot_t *snapshot);
 DCTX_EXPORT const dctx_session_t *dctx_snapshot_security_session(const dctx_snapshot_t *snapshot);
 
