@@ -32,6 +32,7 @@ struct dctx_extra {
     dctx_poll_t poll;
     dctx_monitors_t monitors;
     dctx_kin_t kin;
+    dctx_urgent_list_t urgent; /* taken from the stack and put back: see DCTX_URGENT_MORE */
 };
 
 /* The actor's, made if it has none; NULL without memory. */

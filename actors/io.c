@@ -780,8 +780,8 @@ void dctx_io_run(zsock_t *pipe, void *arg)
     if (io->abandoned)
         dctx_runner_park();
     dctx_runner_here = NULL;
-    atomic_store_explicit(&io->left, 1, memory_order_release);
-    dctx_futex_wake_all(&io->left);
+    if (!dctx_runner_leave_(&io->runner, &io->left))
+        dctx_runner_park();
 }
 
 void dctx_io_finish(dctx_io_t *io)

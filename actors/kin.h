@@ -46,6 +46,8 @@ typedef struct dctx_bond {
 
     /* The parent's turn only. */
     struct dctx_bond *older, *younger;
+    struct dctx_bond *before, *after; /* among those that wait to be stopped */
+    bool queued;                      /* it is one of these */
     dctx_bond_state_t state;
     bool listed;
     bool gone;                            /* it has ended */

@@ -39,6 +39,11 @@ typedef struct dctx_node {
     uint8_t outcome;   /* once spent: how it went, as dctx_error_t */
 } dctx_node_t;
 
+/* Nodes outside the mailbox, linked by `next`; both NULL: none. The newest one's `next` is NULL. */
+typedef struct dctx_urgent_list {
+    dctx_node_t *oldest, *newest;
+} dctx_urgent_list_t;
+
 typedef enum dctx_node_kind {
     DCTX_NODE_STUB = 0,
     DCTX_NODE_MESSAGE,  /* a tell or an ask */

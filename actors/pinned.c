@@ -48,8 +48,7 @@ static void *run(void *arg)
     dctx_pool_cache_finish(&self->runner.cells);
     if (self->event != 0)
         close(self->event - 1);
-    atomic_store_explicit(&self->left, 1, memory_order_release);
-    dctx_futex_wake_all(&self->left);
+    (void)dctx_runner_leave_(&self->runner, &self->left);
     return NULL;
 }
 

@@ -105,6 +105,19 @@ bool dctx_runner_may_wait_(const dctx_runner_t *runner)
            (world && runner->actor != NULL && runner->actor->may_block);
 }
 
+bool dctx_runner_leave_(dctx_runner_t *runner, dctx_futex_t *left)
+{
+    /* Under the lock: either we are given up, or who would give us up finds that we have left. */
+    pthread_mutex_lock(&runner->lock);
+    bool leaves = !runner->abandoned;
+    if (leaves)
+        atomic_store_explicit(left, 1, memory_order_release);
+    pthread_mutex_unlock(&runner->lock);
+    if (leaves)
+        dctx_futex_wake_all(left);
+    return leaves;
+}
+
 void dctx_runner_park(void)
 {
     for (;;)

@@ -55,10 +55,10 @@ typedef struct dctx_runner {
     const char *callback;    /* what it is in, where no message says so; NULL: a message does */
 
     /* Of what is urgent in the actor's turn. The thread's own, until it is given up: then of who stops the system. */
-    dctx_node_t *urgent_hand; /* in its hands */
-    dctx_node_t *urgent_rest; /* taken, and to follow */
-    bool at_urgent;           /* it is there, and not at what is in the mailbox */
-    bool outside;             /* the same for a callback that no message brought */
+    dctx_node_t *urgent_hand;       /* in its hands */
+    dctx_urgent_list_t urgent_rest; /* taken, and to follow */
+    bool at_urgent;                 /* it is there, and not at what is in the mailbox */
+    bool outside;                   /* the same for a callback that no message brought */
 
     /* Of the ask in hand, the thread's own; see work.h. */
     dctx_asked_t asked;
@@ -66,8 +66,10 @@ typedef struct dctx_runner {
 
     pthread_mutex_t lock;
     bool abandoned; /* under `lock`: the system goes on without this thread */
-    bool passed;    /* by stop, for itself: what the thread had in hand is accounted for */
-    uint64_t seen;  /* by stop, for itself: a sequence it saw, and when */
+    bool
+        adrift; /* by stop, for itself: it was given up outside user code, and may be at work still */
+    bool passed;   /* by stop, for itself: what the thread had in hand is accounted for */
+    uint64_t seen; /* by stop, for itself: a sequence it saw, and when */
     int64_t seen_at;
 } dctx_runner_t;
 
@@ -104,6 +106,9 @@ bool dctx_runner_is_given_up(dctx_runner_t *runner);
 /* What `remote_type` points to is going to be freed. */
 void dctx_runner_forget_type_(dctx_runner_t *runner);
 
+/* The thread leaves: says so in `left`, and true. False: it was given up, and may touch nothing of the system's. */
+bool dctx_runner_leave_(dctx_runner_t *runner, dctx_futex_t *left);
+
 /* Where a thread ends that was given up. It does not return: CZMQ may be gone already, and with it what
  * called us. */
 void dctx_runner_park(void) __attribute__((noreturn));
@@ -111,7 +116,8 @@ void dctx_runner_park(void) __attribute__((noreturn));
 /* True if the callback that the thread is in may wait for others: a pinned actor's. */
 bool dctx_runner_may_wait_(const dctx_runner_t *runner);
 
-/* To be called when a turn begins. */
+/* To be called when a turn begins. A thread that was given up before it sees that, once it has called this, by
+ * dctx_runner_is_given_up(); else the one who gives it up later sees whose turn it is in. */
 void dctx_runner_turn(dctx_runner_t *runner, dctx_actor_t *actor);
 
 /* The barrier: after it, no thread of the process is still between its store to `busy` and its load of

@@ -14,6 +14,9 @@
 enum {
     GRACE_MS = 200, /* what each step has at least, even if the time is up */
     NS_PER_MS = 1000000,
+    PATIENCE =
+        20, /* looks at a thread in no user code that does nothing, a quarter of that apart */
+    PATIENCE_MOST = 200, /* and at one that does something */
     CHAIN_MAX = 4096
 };
 
@@ -155,6 +158,30 @@ static bool abandon(dctx_system_t *system, dctx_runner_t *runner)
     return busy != NULL;
 }
 
+/* What tells of a thread in no user code that it gets on. */
+static uint64_t progress_of(dctx_runner_t *runner)
+{
+    uint64_t sum = atomic_load_explicit(&runner->sequence, memory_order_relaxed);
+    for (int i = 0; i < DCTX_TALLY_COUNT; i++)
+        sum += dctx_tally_read(&runner->tallies, (dctx_tally_t)i);
+    return sum;
+}
+
+/* Gives a thread up that is in no user code; false if it has left now. What it is at work on can not be told: so
+ * the actor whose turn it is in is left alone, and of the system's it comes back to see that it was given up. */
+static bool cast_adrift(dctx_system_t *system, dctx_runner_t *runner, dctx_futex_t *left)
+{
+    pthread_mutex_lock(&runner->lock);
+    bool here = atomic_load_explicit(left, memory_order_acquire) == 0;
+    runner->abandoned = runner->adrift = here;
+    pthread_mutex_unlock(&runner->lock);
+    if (!here)
+        return false;
+    system->abandoned = true;
+    dctx_stop_report_(system, "(system): a thread does not get on");
+    return true;
+}
+
 /* True if the thread has left. It has until `deadline`; and after that, as it is in no user code, it
  * leaves in a moment: but we do not bet our own return on that. */
 static bool part(dctx_system_t *system, dctx_runner_t *runner, dctx_futex_t *left, int64_t deadline)
@@ -163,18 +190,17 @@ static bool part(dctx_system_t *system, dctx_runner_t *runner, dctx_futex_t *lef
         return true;
     if (abandon(system, runner))
         return false;
-    for (int tries = 0; tries < 20; tries++) {
+    uint64_t progress = progress_of(runner);
+    for (int tries = 0, all = 0; tries < PATIENCE && all < PATIENCE_MOST; tries++, all++) {
         if (wait_left(left, real_now() + (int64_t)GRACE_MS / 4 * NS_PER_MS))
             return true;
         if (abandon(system, runner))
             return false;
+        uint64_t before = progress;
+        progress = progress_of(runner);
+        tries = progress != before ? 0 : tries;
     }
-    pthread_mutex_lock(&runner->lock);
-    runner->abandoned = true;
-    pthread_mutex_unlock(&runner->lock);
-    system->abandoned = true;
-    dctx_stop_report_(system, "(system): a thread does not get on");
-    return false;
+    return !cast_adrift(system, runner, left);
 }
 
 /* Ends a zactor whose thread has left, and waits, not for ever, for its good-bye, which is on its way. */
@@ -259,6 +285,8 @@ static void clear_mailboxes(dctx_system_t *system, bool first)
     for (uint32_t i = 0; i < count; i++) {
         dctx_actor_t *actor = dctx_slab_at(&system->actors, i);
         dctx_runner_t *runner = stuck_in(system, actor);
+        if (runner != NULL && runner->adrift)
+            continue;
         bool alive = (atomic_load(&actor->life) & DCTX_LIFE_ALIVE) != 0;
         if (first && alive && runner == NULL && !actor->internal) {
             char line[DCTX_NAME_MAX + 64];

@@ -805,3 +805,72 @@ Test(supervise, a_parent_waits_so_long_and_no_longer, .init = fixture_init, .tim
     cr_assert_eq(dctx_await_end(child, WAIT_MS, NULL), DCTX_OK);
     finish(&system);
 }
+
+/* ---- very many children ------------------------------------------------------------------------ */
+
+/* More than anybody can look at one by one for each of them. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { VERY_MANY = 10000 };
+#else
+enum { VERY_MANY = 100000 };
+#endif
+
+typedef struct crowd {
+    gate_t spawned, gone;
+    bool by_themselves; /* the children end as soon as they have begun */
+} crowd_t;
+
+static dctx_error_t crowd_child_start(dctx_actor_t *self, void *state)
+{
+    if (((crowd_t *)state)->by_themselves)
+        dctx_self_stop(self);
+    return DCTX_OK;
+}
+
+static void crowd_child_stop(dctx_actor_t *self, void *state)
+{
+    (void)self;
+    gate_pass(&((crowd_t *)state)->gone);
+}
+
+static dctx_error_t spawn_crowd(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    crowd_t *crowd = state;
+    (void)message;
+    dctx_actor_options_t options = {.handler = idle,
+                                    .on_start = crowd_child_start,
+                                    .on_stop = crowd_child_stop,
+                                    .state = crowd,
+                                    .parent = dctx_self(self)};
+    for (int i = 0; i < VERY_MANY; i++) {
+        dctx_ref_t ref;
+        cr_assert_eq(dctx_spawn(dctx_self_system(self), &options, &ref), DCTX_OK);
+    }
+    gate_pass(&crowd->spawned);
+    return DCTX_OK;
+}
+
+static void check_crowd(bool by_themselves)
+{
+    crowd_t crowd = {.spawned = GATE_INIT, .gone = GATE_INIT, .by_themselves = by_themselves};
+    dctx_system_t *system = start(&(dctx_system_options_t){.workers = 2});
+    dctx_ref_t parent = spawn(system, "parent", spawn_crowd, &crowd);
+    tell_uint(parent, 0);
+    cr_assert(gate_wait(&crowd.spawned, 1));
+    char *report = NULL;
+    cr_assert_eq(dctx_system_stop(system, 20000, &report), DCTX_OK, "%s", report);
+    dctx_free(report);
+    cr_assert_eq(gate_count(&crowd.gone), VERY_MANY);
+    finish(&system);
+}
+
+Test(supervise, very_many_children_are_stopped_in_time, .init = fixture_init, .timeout = 60)
+{
+    check_crowd(false);
+}
+
+Test(supervise, very_many_children_that_end_are_forgotten_in_time, .init = fixture_init,
+     .timeout = 60)
+{
+    check_crowd(true);
+}

@@ -22,7 +22,10 @@ enum {
 
 typedef struct dctx_supervisor {
     dctx_supervision_t options;
-    dctx_bond_t *stopping;  /* whose end is waited for, one at a time; NULL: nobody's */
+    dctx_bond_t *stopping; /* whose end is waited for, one at a time; NULL: nobody's */
+    /* Those that are to be stopped after that, in this order: so that the end of one of very many children
+     * does not need a look at all of them. All are listed. */
+    dctx_bond_t *first, *last;
     dctx_bond_t *round;     /* whose failure began the round that goes on; NULL: none does */
     bool rested;            /* the round's back-off is over */
     unsigned newest, count; /* of `restarts`, a ring */
@@ -113,10 +116,40 @@ static void enlist(dctx_kin_t *kin, dctx_bond_t *bond)
     kin->youngest = bond;
 }
 
+/* Takes a bond out of those that wait to be stopped, if it is there. */
+static void unqueue(dctx_supervisor_t *self, dctx_bond_t *bond)
+{
+    if (!bond->queued)
+        return;
+    bond->queued = false;
+    *(bond->before != NULL ? &bond->before->after : &self->first) = bond->after;
+    *(bond->after != NULL ? &bond->after->before : &self->last) = bond->before;
+}
+
+static void queue_first(dctx_supervisor_t *self, dctx_bond_t *bond)
+{
+    unqueue(self, bond);
+    bond->queued = true;
+    bond->before = NULL;
+    bond->after = self->first;
+    *(self->first != NULL ? &self->first->before : &self->last) = bond;
+    self->first = bond;
+}
+
+static void queue_last(dctx_supervisor_t *self, dctx_bond_t *bond)
+{
+    bond->queued = true;
+    bond->before = self->last;
+    bond->after = NULL;
+    *(self->last != NULL ? &self->last->after : &self->first) = bond;
+    self->last = bond;
+}
+
 static void delist(dctx_kin_t *kin, dctx_bond_t *bond)
 {
     if (!bond->listed)
         return;
+    unqueue(kin->supervisor, bond);
     bond->listed = false;
     *(bond->older != NULL ? &bond->older->younger : &kin->oldest) = bond->younger;
     *(bond->younger != NULL ? &bond->younger->older : &kin->youngest) = bond->older;
@@ -181,21 +214,14 @@ static int64_t backoff_of(dctx_system_t *system, const dctx_supervisor_t *self,
 
 /* ---- stopping ---------------------------------------------------------------------------------- */
 
-static dctx_bond_t *next_doomed(const dctx_kin_t *kin)
-{
-    dctx_bond_t *bond = kin->youngest;
-    while (bond != NULL && !bond->doomed)
-        bond = bond->older;
-    return bond;
-}
-
 /* Stops the next of those that are to be stopped, unless one is on its way. */
 static void stop_next(dctx_runner_t *runner, dctx_kin_t *kin)
 {
     dctx_supervisor_t *self = kin->supervisor;
-    dctx_bond_t *bond = self->stopping == NULL ? next_doomed(kin) : NULL;
+    dctx_bond_t *bond = self->stopping == NULL ? self->first : NULL;
     if (bond == NULL)
         return;
+    unqueue(self, bond);
     self->stopping = bond;
     bond->state = DCTX_BOND_STOPPING;
     bool decided = bond->failure != NULL && bond->stop_cause == NULL;
@@ -207,24 +233,36 @@ static void stop_next(dctx_runner_t *runner, dctx_kin_t *kin)
         (void)set_alarm(runner->system, bond, DCTX_BOND_PATIENCE, self->options.stop_ms);
 }
 
-/* NULL: for its own failure. */
-static void doom(dctx_bond_t *bond, const dctx_exit_t *why)
+/* NULL: for its own failure. True if it was not to be stopped before. */
+static bool doom(dctx_bond_t *bond, const dctx_exit_t *why)
 {
     if (bond->doomed)
-        return;
+        return false;
     bond->doomed = true;
     bond->member = false;
     /* It says so until the stop is sent; see dctx_bond_stop_(). */
     bond->stop_cause = dctx_exit_ref(why);
+    return true;
+}
+
+/* Has a child and all that are younger stopped, the youngest first, before any that wait for that already.
+ * `why`: but `failed`, which it is for. */
+static void doom_from(dctx_supervisor_t *self, dctx_bond_t *oldest, const dctx_bond_t *failed,
+                      const dctx_exit_t *why)
+{
+    for (dctx_bond_t *bond = oldest; bond != NULL; bond = bond->younger) {
+        if (doom(bond, bond == failed ? NULL : why) || bond->queued)
+            queue_first(self, bond);
+    }
 }
 
 bool dctx_supervisor_stop_all_(dctx_runner_t *runner, dctx_actor_t *actor, const dctx_exit_t *why)
 {
     dctx_kin_t *kin = kin_of(actor);
-    for (dctx_bond_t *bond = kin->oldest; bond != NULL; bond = bond->younger)
-        doom(bond, why);
-    if (kin->supervisor != NULL)
+    if (kin->supervisor != NULL) {
+        doom_from(kin->supervisor, kin->oldest, NULL, why);
         kin->supervisor->round = NULL;
+    }
     if (kin->oldest == NULL)
         return dctx_life_alone_(runner, actor);
     stop_next(runner, kin);
@@ -405,13 +443,11 @@ static bool ask(dctx_runner_t *runner, dctx_actor_t *actor, const dctx_bond_t *b
 static void stop_for(dctx_runner_t *runner, dctx_kin_t *kin, dctx_bond_t *bond)
 {
     dctx_supervisor_t *self = kin->supervisor;
-    bool concerned = self->options.strategy == DCTX_ALL_FOR_ONE;
-    for (dctx_bond_t *each = kin->oldest; each != NULL && !for_one(self); each = each->younger) {
-        concerned = concerned || each == bond;
-        if (concerned && each != bond)
-            doom(each, bond->failure);
-    }
-    doom(bond, NULL);
+    bool all = self->options.strategy == DCTX_ALL_FOR_ONE;
+    if (!for_one(self))
+        doom_from(self, all ? kin->oldest : bond, bond, bond->failure);
+    else if (doom(bond, NULL))
+        queue_last(self, bond);
     stop_next(runner, kin);
     go_round(runner, kin);
 }

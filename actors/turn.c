@@ -499,28 +499,35 @@ static bool stop_now(dctx_runner_t *runner, dctx_actor_t *actor)
 static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *node,
                     dctx_node_kind_t kind);
 
-/* Takes what overtakes the mailbox. False: abandoned; what is in the runner's hands is another's. */
-static bool take_urgent(dctx_runner_t *runner, dctx_actor_t *actor)
+/* Takes what overtakes the mailbox, at most so many nodes: IDLE when that was all there was, AGAIN when a part was
+ * put back. ABANDONED: what is in the runner's hands is another's. */
+static dctx_turn_t take_urgent(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most)
 {
     bool stop = false;
     cool(runner);
     runner->at_urgent = true;
     runner->urgent_rest = dctx_urgent_take_(actor, &stop);
     if (stop && !stop_now(runner, actor))
-        return false;
-    dctx_node_t *node;
-    while ((node = runner->urgent_rest) != NULL) {
-        runner->urgent_rest = atomic_load_explicit(&node->next, memory_order_relaxed);
+        return DCTX_TURN_ABANDONED;
+    for (unsigned n = 0; runner->urgent_rest.oldest != NULL; n++) {
+        if (n >= most && dctx_urgent_put_back_(actor, runner->urgent_rest)) {
+            runner->at_urgent = false;
+            return DCTX_TURN_AGAIN;
+        }
+        /* Most of these run no user code, which is where else one sees that. */
+        if (dctx_runner_is_given_up(runner))
+            return DCTX_TURN_ABANDONED;
+        dctx_node_t *node = dctx_urgent_next_(&runner->urgent_rest);
         runner->urgent_hand = node;
         if (!take(runner, actor, node))
-            return false;
+            return DCTX_TURN_ABANDONED;
         if (actor->stopping && !dctx_life_settle_(runner, actor))
-            return false;
+            return DCTX_TURN_ABANDONED;
         runner->urgent_hand = NULL;
         dispose(runner->system, runner, node, (dctx_node_kind_t)node->kind);
     }
     runner->at_urgent = false;
-    return true;
+    return DCTX_TURN_IDLE;
 }
 
 /* Moves past a spent node. *ret_gone: the cell is free, and given back to the slab. */
@@ -588,7 +595,8 @@ static dctx_turn_t replay(dctx_runner_t *runner, dctx_actor_t *actor, unsigned *
             return DCTX_TURN_AGAIN;
         ++*n;
         if (dctx_urgent_waits_(actor)) {
-            if (!take_urgent(runner, actor))
+            /* The whole of it: only while a node waits in the mailbox is a part sure to be come back for. */
+            if (take_urgent(runner, actor, UINT_MAX) == DCTX_TURN_ABANDONED)
                 return DCTX_TURN_ABANDONED;
             continue; /* that may have changed all */
         }
@@ -626,8 +634,11 @@ static dctx_turn_t turn(dctx_runner_t *runner, dctx_actor_t *actor, unsigned mos
                 dctx_pinned_wake_(pinned);
                 return DCTX_TURN_IDLE;
             }
-            if (__builtin_expect(dctx_urgent_waits_(actor), 0) && !take_urgent(runner, actor))
-                return DCTX_TURN_ABANDONED;
+            if (__builtin_expect(dctx_urgent_waits_(actor), 0)) {
+                dctx_turn_t urgent = take_urgent(runner, actor, most);
+                if (urgent != DCTX_TURN_IDLE)
+                    return urgent;
+            }
             if (dctx_life_is_suspended_(actor) && dctx_life_waits_(actor, node)) {
                 if (dctx_urgent_park_(actor))
                     return DCTX_TURN_IDLE;
@@ -668,6 +679,8 @@ static dctx_turn_t turn(dctx_runner_t *runner, dctx_actor_t *actor, unsigned mos
 dctx_turn_t dctx_turn_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most)
 {
     dctx_runner_turn(runner, actor);
+    if (dctx_runner_is_given_up(runner))
+        return DCTX_TURN_ABANDONED;
     runner->in_turn = true;
     dctx_turn_t result = turn(runner, actor, most);
     /* One that was given up keeps what it has: it is not to touch anything of the system's. */
@@ -683,6 +696,8 @@ bool dctx_turn_outside_(dctx_runner_t *runner, dctx_actor_t *actor,
     dctx_scope_t scope;
     runner->outside = true;
     dctx_runner_turn(runner, actor);
+    if (dctx_runner_is_given_up(runner))
+        return false;
     dctx_runner_begin(runner, actor, NULL, NULL, "actor:");
     enter_anyhow(runner, NULL, actor->scope, &scope);
     runner->callback = "on_ready";
@@ -746,14 +761,12 @@ static void pass_stuck(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t *
     dctx_count_(system, NULL, message ? DCTX_TALLY_DEAD : DCTX_TALLY_CONSUMED);
 }
 
-static void clear_urgent(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t *node,
+static void clear_urgent(dctx_system_t *system, dctx_actor_t *actor, dctx_urgent_list_t list,
                          bool quietly)
 {
-    while (node != NULL) {
-        dctx_node_t *next = atomic_load_explicit(&node->next, memory_order_relaxed);
+    for (dctx_node_t *node; (node = dctx_urgent_next_(&list)) != NULL;) {
         clear_node(system, actor, node, quietly);
         dispose(system, NULL, node, (dctx_node_kind_t)node->kind);
-        node = next;
     }
 }
 
@@ -761,7 +774,7 @@ void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, dctx_runner_t 
                       bool quietly)
 {
     bool keep = stuck != NULL && !stuck->passed && !stuck->outside;
-    dctx_node_t *urgent = NULL;
+    dctx_urgent_list_t urgent = {0};
     if (keep && stuck->at_urgent) {
         if (stuck->urgent_hand != NULL)
             pass_stuck(system, actor, stuck->urgent_hand, stuck, quietly);
@@ -770,10 +783,13 @@ void dctx_turn_clear_(dctx_system_t *system, dctx_actor_t *actor, dctx_runner_t 
     }
     if (stuck != NULL)
         stuck->passed = true;
+    bool ignored = false;
+    /* A part of these may be in the extra, which goes with the actor. */
+    dctx_urgent_list_t waiting = dctx_urgent_take_(actor, &ignored);
     if (atomic_load(&actor->life) & DCTX_LIFE_ALIVE)
         dctx_life_cut_(system, actor, stuck != NULL);
-    bool ignored = false;
     clear_urgent(system, actor, urgent, quietly);
+    clear_urgent(system, actor, waiting, quietly);
     clear_urgent(system, actor, dctx_urgent_take_(actor, &ignored), quietly);
     while (!(atomic_load(&actor->in.head) & DCTX_MAILBOX_IDLE)) {
         dctx_node_t *node = dctx_mailbox_peek(&actor->out);

@@ -1,5 +1,6 @@
 #include "urgent.h"
 
+#include "extra.h"
 #include "system.h"
 
 static void nudge(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor)
@@ -28,7 +29,7 @@ void dctx_post_urgent_(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_
     do {
         dctx_node_t *below = (dctx_node_t *)(before & ~DCTX_URGENT_BITS);
         atomic_store_explicit(&node->next, below, memory_order_relaxed);
-        after = (uintptr_t)node | (before & DCTX_URGENT_STOP);
+        after = (uintptr_t)node | (before & (DCTX_URGENT_STOP | DCTX_URGENT_MORE));
     } while (!atomic_compare_exchange_weak(&actor->urgent, &before, after));
     rouse(system, runner, actor, before);
 }
@@ -50,11 +51,11 @@ bool dctx_urgent_park_(dctx_actor_t *actor)
            nothing == DCTX_URGENT_PARKED;
 }
 
-dctx_node_t *dctx_urgent_take_(dctx_actor_t *actor, bool *ret_stop)
+dctx_urgent_list_t dctx_urgent_take_(dctx_actor_t *actor, bool *ret_stop)
 {
     uintptr_t all = atomic_exchange(&actor->urgent, 0);
     dctx_node_t *node = (dctx_node_t *)(all & ~DCTX_URGENT_BITS);
-    dctx_node_t *oldest = NULL;
+    dctx_node_t *newest = node, *oldest = NULL;
     while (node != NULL) {
         dctx_node_t *below = atomic_load_explicit(&node->next, memory_order_relaxed);
         atomic_store_explicit(&node->next, oldest, memory_order_relaxed);
@@ -62,7 +63,24 @@ dctx_node_t *dctx_urgent_take_(dctx_actor_t *actor, bool *ret_stop)
         node = below;
     }
     *ret_stop = (all & DCTX_URGENT_STOP) != 0;
-    return oldest;
+    if (!(all & DCTX_URGENT_MORE))
+        return (dctx_urgent_list_t){.oldest = oldest, .newest = newest};
+    dctx_urgent_list_t list = actor->extra->urgent;
+    actor->extra->urgent = (dctx_urgent_list_t){0};
+    if (oldest != NULL) {
+        atomic_store_explicit(&list.newest->next, oldest, memory_order_relaxed);
+        list.newest = newest;
+    }
+    return list;
+}
+
+bool dctx_urgent_put_back_(dctx_actor_t *actor, dctx_urgent_list_t rest)
+{
+    if (actor->extra == NULL)
+        return false;
+    actor->extra->urgent = rest;
+    (void)atomic_fetch_or(&actor->urgent, DCTX_URGENT_MORE);
+    return true;
 }
 
 void dctx_urgent_renew_(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *node)

@@ -19,7 +19,10 @@
 /* In the next: the actor is suspended, with its mailbox not idle, and nobody runs it. Only something urgent
  * does: whoever puts that there takes the bit away, and gets the actor running. */
 #define DCTX_URGENT_PARKED ((uintptr_t)2)
-#define DCTX_URGENT_BITS   ((uintptr_t)3)
+/* In the next: the receiver has taken more than it could handle in one turn; the rest, which is older than what is
+ * on the stack, is in the actor's extra. Set and taken away by the receiver, who comes back for it before he goes on in the mailbox. */
+#define DCTX_URGENT_MORE ((uintptr_t)4)
+#define DCTX_URGENT_BITS ((uintptr_t)7)
 
 /* Cheap, and no promise: the nudge is on its way in any case. For the receiver. */
 static inline bool dctx_urgent_waits_(dctx_actor_t *actor)
@@ -43,7 +46,20 @@ void dctx_urgent_stop_(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_
 bool dctx_urgent_park_(dctx_actor_t *actor);
 
 /* All that is urgent, the oldest first; *ret_stop: look at `life`. For the receiver. */
-dctx_node_t *dctx_urgent_take_(dctx_actor_t *actor, bool *ret_stop);
+dctx_urgent_list_t dctx_urgent_take_(dctx_actor_t *actor, bool *ret_stop);
+
+/* Takes the oldest of a list out of it; NULL: it is empty. */
+static inline dctx_node_t *dctx_urgent_next_(dctx_urgent_list_t *list)
+{
+    dctx_node_t *node = list->oldest;
+    if (node != NULL)
+        list->oldest = atomic_load_explicit(&node->next, memory_order_relaxed);
+    return node;
+}
+
+/* Puts the rest of what was taken back, before all that came meanwhile. False: it cannot be, as that takes an
+ * extra, and the caller is to go on with it. For the receiver. */
+bool dctx_urgent_put_back_(dctx_actor_t *actor, dctx_urgent_list_t rest);
 
 /* The nudge is out of the mailbox: puts it back if it is needed again. Any thread. */
 void dctx_urgent_renew_(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *nudge);

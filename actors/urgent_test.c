@@ -305,3 +305,107 @@ Test(urgent, a_thread_that_never_comes_back_from_one_leaves_the_counts_whole, .i
     cr_assert(gate_wait(&slow.stopped, 1));
     done_with(&slow);
 }
+
+static void fail_call(dctx_error_t status, const dctx_message_t *record, void *arg)
+{
+    (void)status;
+    (void)record;
+    (void)arg;
+    dctx_self_fail(dctx_runner_here->actor, DCTX_ERR_IO, "to be logged");
+}
+
+/* A log that does not come back from that one line: the thread is in the library's own code meanwhile. */
+static void block_log(dctx_log_level_t level, const char *line, void *arg)
+{
+    (void)level;
+    if (strstr(line, "to be logged") == NULL)
+        return;
+    slow_t *slow = arg;
+    char byte;
+    gate_pass(&slow->inside);
+    ssize_t got = read(slow->pipe[0], &byte, 1);
+    (void)got;
+    gate_pass(&slow->inside);
+}
+
+Test(urgent, what_a_thread_of_the_library_may_use_is_left_alone, .init = fixture_init,
+     .timeout = 60)
+{
+    slow_t slow, log = {.inside = GATE_INIT};
+    cr_assert_eq(pipe(log.pipe), 0);
+    dctx_system_t *system = start(&(dctx_system_options_t){.workers = 1});
+    dctx_ref_t ref = spawn_slow(system, &slow, 0);
+    post_call(ref, fail_call, &slow, 0);
+    for (int i = 0; i < MANY; i++)
+        post_call(ref, note, &slow, i);
+    dctx_set_log(block_log, &log);
+    let_on(&slow); /* its handler, and then it is at the first of these, with the others in hand */
+    cr_assert(gate_wait(&log.inside, 1));
+    char *report = NULL;
+    cr_assert_eq(dctx_system_stop(system, 50, &report), DCTX_ERR_TIMEOUT);
+    cr_assert_not_null(strstr(report, "a thread does not get on"), "%s", report);
+    dctx_free(report);
+    cr_assert_eq(gate_count(&slow.overtook), 0, "the stop took what the thread has in hand");
+    dctx_system_destroy(&system);
+    let_on(&log);
+    cr_assert(gate_wait(&log.inside, 2));
+    cr_assert_eq(gate_count(&slow.stopped), 0, "it runs no code of the application");
+}
+
+/* ---- fairness ---------------------------------------------------------------------------------- */
+
+static dctx_error_t note_overtaken(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    (void)self;
+    (void)message;
+    slow_t *slow = state;
+    slow->handled_then = gate_count(&slow->overtook);
+    gate_pass(&slow->stopped);
+    return DCTX_OK;
+}
+
+/* Others have their turn while one actor takes very much that is urgent. */
+static void check_a_long_list(unsigned flags)
+{
+    enum { LONG = 3000 };
+    slow_t slow;
+    dctx_system_t *system = start(&(dctx_system_options_t){.workers = 1, .quantum = 4});
+    dctx_supervision_t supervision = {0};
+    slow = (slow_t){.inside = GATE_INIT, .stopped = GATE_INIT, .overtook = GATE_INIT};
+    cr_assert_eq(pipe(slow.pipe), 0);
+    dctx_ref_t ref, witness;
+    dctx_actor_options_t options = {.handler = wait_once,
+                                    .on_stop = on_stop,
+                                    .state = &slow,
+                                    .flags = flags,
+                                    .supervision = &supervision};
+    cr_assert_eq(dctx_spawn(system, &options, &ref), DCTX_OK);
+    tell_uint(ref, 0);
+    cr_assert(gate_wait(&slow.inside, 1));
+    for (int i = 0; i < LONG; i++)
+        post_call(ref, note, &slow, i);
+    witness = spawn(system, NULL, note_overtaken, &slow);
+    tell_uint(witness, 0);
+    tell_uint(ref, 0);
+    let_on(&slow);
+    cr_assert(gate_wait(&slow.stopped, 1));
+    if (flags == 0)
+        cr_assert_lt(slow.handled_then, LONG);
+    cr_assert(gate_wait(&slow.overtook, LONG));
+    for (int i = 0; i < MANY; i++)
+        cr_assert_eq(slow.order[i], i);
+    finish(&system);
+    cr_assert_eq(gate_count(&slow.overtook), LONG);
+    cr_assert_eq(slow.handled, 2);
+    done_with(&slow);
+}
+
+Test(urgent, a_long_list_lets_others_have_their_turn, .init = fixture_init, .timeout = 60)
+{
+    check_a_long_list(0);
+}
+
+Test(urgent, a_pinned_actor_takes_a_long_list_in_order, .init = fixture_init, .timeout = 60)
+{
+    check_a_long_list(DCTX_PINNED);
+}

@@ -30,6 +30,7 @@ void dctx_worker_run(zsock_t *pipe, void *arg)
             dctx_runner_park();
     }
     dctx_runner_here = NULL;
-    atomic_store_explicit(&self->left, 1, memory_order_release);
-    dctx_futex_wake_all(&self->left);
+    /* Our end of the pipe is closed if we were given up, and CZMQ would use it when we return. */
+    if (!dctx_runner_leave_(&self->runner, &self->left))
+        dctx_runner_park();
 }
