@@ -166,8 +166,10 @@ static bool finish(dctx_runner_t *runner, dctx_actor_t *actor, dctx_end_t *end, 
 {
     dctx_system_t *system = runner->system;
     /* No application's code runs on a thread that was given up in ours. */
-    if (dctx_runner_is_given_up(runner))
+    if (dctx_runner_is_given_up(runner)) {
+        dctx_exit_unref(&end->exit);
         return false;
+    }
     /* In its last callbacks it is what it was. */
     uint64_t id = dctx_life_ref_(actor).id_;
     atomic_store_explicit(&actor->serving, (uint32_t)(id >> 32), memory_order_relaxed);

@@ -874,3 +874,21 @@ Test(supervise, very_many_children_that_end_are_forgotten_in_time, .init = fixtu
 {
     check_crowd(true);
 }
+
+/* No time at all: whatever the parent is at, nothing is cleared away beneath it, and all is accounted for. */
+Test(supervise, a_stop_without_time_leaves_a_busy_parent_its_own, .init = fixture_init,
+     .timeout = 120)
+{
+    for (int round = 0; round < 4; round++) {
+        crowd_t crowd = {.spawned = GATE_INIT, .gone = GATE_INIT, .by_themselves = round % 2 == 0};
+        dctx_system_t *system = start(&(dctx_system_options_t){.workers = 2});
+        dctx_ref_t parent = spawn(system, "parent", spawn_crowd, &crowd);
+        tell_uint(parent, 0);
+        cr_assert(gate_wait(&crowd.spawned, 1));
+        (void)dctx_system_stop(system, 0, NULL);
+        dctx_system_counters_t c = counters(system);
+        cr_assert_eq(c.accepted, c.handled + c.dead_lettered);
+        cr_assert_eq(c.actors, 0);
+        dctx_system_destroy(&system);
+    }
+}
