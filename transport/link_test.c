@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "handover.h"
 #include "link_fixture.h"
 
 static const char *const front_and_back[] = {"back", "front"};
@@ -247,9 +248,17 @@ Test(link, messages_sent_together_travel_together, .init = fixture_init)
     node_close(&back);
 }
 
+/* ThreadSanitizer looks at each byte of a long frame many times, as libzmq, which it does not see
+ * into, hands it over. There it is just longer than two buffers. */
+#ifdef DCTX_TSAN_
+enum { LONG = 40000 };
+#else
+enum { LONG = 300000 };
+#endif
+
 Test(link, long_messages_arrive_among_short_ones, .init = fixture_init)
 {
-    static char text[300000];
+    static char text[LONG];
     node_t front = {.link = NULL}, back = {.link = NULL};
     node_t *nodes[] = {&back, &front, NULL};
     const char *names[] = {"front", "back"};
@@ -259,7 +268,7 @@ Test(link, long_messages_arrive_among_short_ones, .init = fixture_init)
     node_open(&front, "front", NULL, NULL);
     cr_assert_eq(dctx_link_connect(front.link, "back", back.endpoint), DCTX_OK);
     cr_assert(run_until(nodes, all_up, names));
-    static const size_t sizes[] = {0, 10, 16000, 10, 16384, 300000, 1, 16300, 16350, 5, 299999};
+    static const size_t sizes[] = {0, 10, 16000, 10, 16384, LONG, 1, 16300, 16350, 5, LONG - 1};
     size_t count = sizeof(sizes) / sizeof(*sizes);
     for (size_t i = 0; i < count; i++) {
         dctx_link_message_t message = {
