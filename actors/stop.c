@@ -182,17 +182,27 @@ static bool cast_adrift(dctx_system_t *system, dctx_runner_t *runner, dctx_futex
     return true;
 }
 
+/* True if the thread has left by then, and also the lock under which it said so: whoever hears of it may free that. */
+static bool has_left(dctx_runner_t *runner, dctx_futex_t *left, int64_t deadline)
+{
+    if (!wait_left(left, deadline))
+        return false;
+    pthread_mutex_lock(&runner->lock);
+    pthread_mutex_unlock(&runner->lock);
+    return true;
+}
+
 /* True if the thread has left. It has until `deadline`; and after that, as it is in no user code, it
  * leaves in a moment: but we do not bet our own return on that. */
 static bool part(dctx_system_t *system, dctx_runner_t *runner, dctx_futex_t *left, int64_t deadline)
 {
-    if (wait_left(left, deadline))
+    if (has_left(runner, left, deadline))
         return true;
     if (abandon(system, runner))
         return false;
     uint64_t progress = progress_of(runner);
     for (int tries = 0, all = 0; tries < PATIENCE && all < PATIENCE_MOST; tries++, all++) {
-        if (wait_left(left, real_now() + (int64_t)GRACE_MS / 4 * NS_PER_MS))
+        if (has_left(runner, left, real_now() + (int64_t)GRACE_MS / 4 * NS_PER_MS))
             return true;
         if (abandon(system, runner))
             return false;
