@@ -202,7 +202,8 @@ dctx_error_t dctx_router_remove(dctx_router_t *self, dctx_ref_t member)
     return was ? DCTX_OK : dctx_fail_(DCTX_ERR_ABSENT, "no such member of the router");
 }
 
-/* Under the lock: who has gone leaves. From the last place on, as only those move that are known to live. */
+/* Under the lock: who has gone leaves. From the last place on, as only those move that are known
+ * to live. */
 static void sweep(dctx_router_t *self)
 {
     for (size_t i = atomic_load_explicit(&self->used, memory_order_relaxed); i > 0; i--) {

@@ -182,7 +182,8 @@ static bool cast_adrift(dctx_system_t *system, dctx_runner_t *runner, dctx_futex
     return true;
 }
 
-/* True if the thread has left by then, and also the lock under which it said so: whoever hears of it may free that. */
+/* True if the thread has left by then, and also the lock under which it said so: that may be
+ * freed next. */
 static bool has_left(dctx_runner_t *runner, dctx_futex_t *left, int64_t deadline)
 {
     if (!wait_left(left, deadline))

@@ -1,11 +1,10 @@
 /* The laws of messages: order, none lost, none twice, one at a time. */
 #include "conformance.h"
 
-#include <time.h>
-
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 enum { SENDERS = 4, RECEIVERS = 3, EACH = 60, OUTSIDE = SENDERS };
 
@@ -178,7 +177,8 @@ LAW(what_is_sent_later_comes_in_the_order_of_its_times, 0)
     static const int64_t apart = 3000000;
     mailman_t mailman = {.gate = GATE_INIT};
     dctx_timer_t timers[LATER + 1];
-    /* Between what a letter's time lies: its sender may be held up before the system reads the clock, or after. */
+    /* Between what a letter's time lies: its sender may be held up before the system reads the
+     * clock, or after. */
     int64_t earliest[LATER + 1], latest[LATER + 1];
     dctx_ref_t ref = spawn(ground->system, NULL, note_order, &mailman);
     int taken_back = 0;
