@@ -137,6 +137,7 @@ static dctx_error_t prepare(dctx_system_t *system, dctx_runner_t *runner, dctx_a
         error = set_interceptors(system, actor, options);
     if (error == DCTX_OK)
         error = set_name(system, actor, options->name, id);
+    /* The thread comes last: it has no way to be sent away again. */
     if (error == DCTX_OK && (options->flags & DCTX_PINNED) && system->stage.world == NULL) {
         dctx_pinned_t *pinned = NULL;
         error = dctx_pinned_new_(system, actor, &pinned);

@@ -31,8 +31,6 @@ static void *run(void *arg)
             wait_for_mail(self);
         else if (!dctx_poll_wait_(self, &mail))
             return NULL;
-        if (atomic_load(&self->dismissed))
-            break;
         if (!mail)
             continue;
         dctx_turn_t turn;
@@ -92,12 +90,6 @@ void dctx_pinned_wake_(dctx_pinned_t *pinned)
     }
     atomic_store_explicit(&pinned->wake, 1, memory_order_release);
     dctx_futex_wake_one(&pinned->wake);
-}
-
-void dctx_pinned_dismiss_(dctx_pinned_t *pinned)
-{
-    atomic_store(&pinned->dismissed, true);
-    dctx_pinned_wake_(pinned);
 }
 
 void dctx_pinned_reap_(dctx_system_t *system)

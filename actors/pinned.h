@@ -17,15 +17,11 @@ struct dctx_pinned {
     dctx_futex_t wake;        /* 1: the actor is to run; release by who put the first message in */
     int event;         /* an eventfd and one more, once the actor watches sockets: see poll.h */
     dctx_futex_t left; /* 1: the thread touches nothing any more; release */
-    _Atomic(bool) dismissed; /* the actor never came to be */
 };
 
 /* Starts a thread for an actor. DCTX_ERR_NOMEM, DCTX_ERR_IO. */
 dctx_error_t dctx_pinned_new_(dctx_system_t *system, dctx_actor_t *actor,
                               dctx_pinned_t **ret_pinned);
-
-/* Sends a thread away whose actor never came to be. */
-void dctx_pinned_dismiss_(dctx_pinned_t *pinned);
 
 /* Gets its actor running; for whoever has the right to. */
 void dctx_pinned_wake_(dctx_pinned_t *pinned);

@@ -225,13 +225,6 @@ dctx_bytes_t dctx_chain_name_(const dctx_chain_t *chain, size_t index)
     return walk_name(&walk);
 }
 
-bool dctx_chain_equal_(const dctx_chain_t *a, const dctx_chain_t *b)
-{
-    dctx_bytes_t x = dctx_chain_wire_(a);
-    dctx_bytes_t y = dctx_chain_wire_(b);
-    return x.size == y.size && memcmp(x.data, y.data, x.size) == 0;
-}
-
 /* A line that is written as far as it fits and measured to its end. */
 typedef struct line {
     char *buffer;

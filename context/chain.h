@@ -65,8 +65,6 @@ static inline dctx_bytes_t dctx_chain_wire_(const dctx_chain_t *chain)
 /* The name at index, root first; {NULL, 0} past the end. Walks: O(index). */
 dctx_bytes_t dctx_chain_name_(const dctx_chain_t *chain, size_t index);
 
-bool dctx_chain_equal_(const dctx_chain_t *a, const dctx_chain_t *b);
-
 /*
  * What dctx_chain_build_() would make of it, without making it: names [0, head) stay, then the
  * mark, then names [tail, all) stay. Indexes count the parent's names, then the new ones.

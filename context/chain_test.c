@@ -12,6 +12,12 @@
 static const dctx_limits_t limits = {8192, 64, 128, 4096, 32, 64, 1024};
 static const dctx_limits_t narrow = {8192, 64, 128, 4096, 6, 64, 1024};
 
+static bool is_equal(const dctx_chain_t *a, const dctx_chain_t *b)
+{
+    dctx_bytes_t x = dctx_chain_wire_(a), y = dctx_chain_wire_(b);
+    return x.size == y.size && memcmp(x.data, y.data, x.size) == 0;
+}
+
 static dctx_bytes_t text(const char *string)
 {
     return (dctx_bytes_t){string, strlen(string)};
@@ -62,7 +68,7 @@ static void check(const dctx_chain_t *chain, const dctx_limits_t *with)
     cr_assert(envelope.chain_canonical);
     dctx_chain_t *again = NULL;
     cr_assert_eq(dctx_chain_from_envelope_(&envelope, &again), DCTX_OK);
-    cr_assert(dctx_chain_equal_(chain, again));
+    cr_assert(is_equal(chain, again));
     if (chain != NULL) {
         cr_assert_eq(again->count, chain->count);
         cr_assert_eq(again->mark, chain->mark);
@@ -97,7 +103,7 @@ Test(chain, null_is_the_empty_chain)
     cr_assert_null(FROM_WIRE("\xdc\0\0"));
     cr_assert_eq(dctx_chain_wire_(NULL).size, 1);
     cr_assert_null(dctx_chain_name_(NULL, 0).data);
-    cr_assert(dctx_chain_equal_(NULL, NULL));
+    cr_assert(is_equal(NULL, NULL));
     cr_assert_null(dctx_chain_ref_(NULL));
     dctx_chain_unref_(NULL);
     shows(NULL, "");
@@ -122,8 +128,8 @@ Test(chain, names_root_first)
     cr_assert_null(dctx_chain_name_(second, 3).data);
     check(first, &limits);
     check(second, &limits);
-    cr_assert(!dctx_chain_equal_(first, second));
-    cr_assert(!dctx_chain_equal_(first, NULL));
+    cr_assert(!is_equal(first, second));
+    cr_assert(!is_equal(first, NULL));
     dctx_chain_unref_(first);
     dctx_chain_unref_(second);
 }
@@ -177,7 +183,7 @@ Test(chain, one_by_one_is_as_all_at_once)
                     done += count;
                 }
                 dctx_chain_t *whole = build(NULL, names(0, total), total, both[which]);
-                cr_assert(dctx_chain_equal_(grown, whole), "%zu by %zu", total, step);
+                cr_assert(is_equal(grown, whole), "%zu by %zu", total, step);
                 cr_assert(total == 0 ||
                           (grown->elided == whole->elided && grown->mark == whole->mark));
                 check(grown, both[which]);
@@ -278,7 +284,7 @@ Test(chain, received_heads_become_the_shortest)
 {
     dctx_chain_t *longer = FROM_WIRE("\xdd\0\0\0\x03\xd9\x01x\xce\0\0\0\x07\xdb\0\0\0\x02yz");
     dctx_chain_t *shorter = FROM_WIRE("\x93\xa1x\x07\xa2yz");
-    cr_assert(dctx_chain_equal_(longer, shorter));
+    cr_assert(is_equal(longer, shorter));
     cr_assert_eq(longer->mark, 1);
     check(longer, &limits);
     dctx_chain_unref_(longer);
