@@ -546,8 +546,9 @@ static void crowd_open(crowd_t *crowd, uint64_t size)
         if (peers[i].pid == 0)
             continue;
         snprintf(name, sizeof name, "actors.actor_bytes.%s", peers[i].suffix);
-        bench_print(name, (double)bytes / (double)peer_ask(&peers[i], "actor_bytes", size),
-                    "ratio");
+        uint64_t theirs = peer_ask(&peers[i], "actor_bytes", size);
+        if (theirs != PEER_GONE)
+            bench_print(name, (double)bytes / (double)theirs, "ratio");
     }
 }
 
@@ -602,16 +603,26 @@ static void compare(const char *name, const char *suffix, bench_fn run, void *ar
     bench_print(full, cost ? ratio : 1 / ratio, "ratio");
 }
 
+static void compare_peer(const char *name, peer_t *peer, const line_t *line, void *self)
+{
+    char full[96];
+    double ns, peer_ns;
+    peer_line_t theirs = {peer, line->name};
+    snprintf(full, sizeof full, "%s.%s", name, peer->suffix);
+    if (peer->pid == 0 || (!bench_wants(name) && !bench_wants(full)))
+        return;
+    double ratio = bench_in_turns(line->run, self, peer_run, &theirs, &ns, &peer_ns);
+    if (peer->pid != 0)
+        bench_print(full, 1 / ratio, "ratio");
+}
+
 static void measure_line(const line_t *line, void *self, void *bare, bool one_core)
 {
     char name[64];
     snprintf(name, sizeof name, "actors.%s%s", line->name, one_core ? ".onecore" : "");
     compare(name, "context_cost", line->run, self, line->run, bare, true);
-    for (int i = 0; i < PEER_COUNT; i++) {
-        peer_line_t theirs = {&peers[i], line->name};
-        if (peers[i].pid != 0)
-            compare(name, peers[i].suffix, line->run, self, peer_run, &theirs, false);
-    }
+    for (int i = 0; i < PEER_COUNT; i++)
+        compare_peer(name, &peers[i], line, self);
     if (line->zmq != NULL) {
         sockets_t sockets;
         sockets_open(&sockets, line->in, line->out, line->senders);

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -11,6 +12,9 @@
 #include <unistd.h>
 
 #include "bench.h"
+
+/* A round takes milliseconds, the memory of a million actors seconds. */
+enum { ANSWER_MS = 60000 };
 
 peer_t peers[PEER_COUNT] = {{.suffix = "vs_caf"}, {.suffix = "vs_erlang"}, {.suffix = "vs_go"}};
 
@@ -56,25 +60,42 @@ void peers_start(void)
     }
 }
 
+static void stop(peer_t *peer)
+{
+    fclose(peer->to);
+    fclose(peer->from);
+    BENCH_REQUIRE(waitpid(peer->pid, NULL, 0) == peer->pid);
+    peer->pid = 0;
+}
+
 void peers_stop(void)
 {
     for (int i = 0; i < PEER_COUNT; i++) {
-        if (peers[i].pid == 0)
-            continue;
-        fclose(peers[i].to);
-        fclose(peers[i].from);
-        BENCH_REQUIRE(waitpid(peers[i].pid, NULL, 0) == peers[i].pid);
-        peers[i].pid = 0;
+        if (peers[i].pid != 0)
+            stop(&peers[i]);
     }
+}
+
+/* A peer is asked one thing at a time and answers with one line: nothing waits in the stream. */
+static bool answers(peer_t *peer, uint64_t *ret_answer)
+{
+    struct pollfd from = {fileno(peer->from), POLLIN, 0};
+    return poll(&from, 1, ANSWER_MS) == 1 && fscanf(peer->from, "%" SCNu64, ret_answer) == 1;
 }
 
 uint64_t peer_ask(peer_t *peer, const char *line, uint64_t count)
 {
-    uint64_t answer = 0;
-    BENCH_REQUIRE(fprintf(peer->to, "%s %" PRIu64 "\n", line, count) > 0);
-    BENCH_REQUIRE(fflush(peer->to) == 0);
-    BENCH_REQUIRE(fscanf(peer->from, "%" SCNu64, &answer) == 1);
-    return answer;
+    uint64_t answer;
+    if (peer->pid == 0)
+        return PEER_GONE;
+    if (fprintf(peer->to, "%s %" PRIu64 "\n", line, count) > 0 && fflush(peer->to) == 0 &&
+        answers(peer, &answer))
+        return answer;
+    fprintf(stderr, "no more %s lines: no answer to \"%s %" PRIu64 "\" in %d s\n", peer->suffix,
+            line, count, ANSWER_MS / 1000);
+    kill(peer->pid, SIGKILL);
+    stop(peer);
+    return PEER_GONE;
 }
 
 void peer_run(void *peer_line, uint64_t count)

@@ -15,7 +15,7 @@ enum { PEER_COUNT = 3 };
 
 typedef struct peer {
     const char *suffix; /* "vs_caf" */
-    pid_t pid;          /* 0: not installed */
+    pid_t pid;          /* 0: not installed, or gone */
     FILE *to, *from;
 } peer_t;
 
@@ -25,7 +25,9 @@ extern peer_t peers[PEER_COUNT];
 void peers_start(void);
 void peers_stop(void);
 
-/* What a peer answers. */
+/* What a peer answers. One that dies or does not answer in time is gone: killed, said on standard
+ * error, and not asked again; a figure beside it is none. */
+#define PEER_GONE ((uint64_t)1 << 62)
 uint64_t peer_ask(peer_t *peer, const char *line, uint64_t count);
 
 /* A line of a peer, as a bench_fn: the argument is a peer_line_t. */

@@ -68,7 +68,7 @@ run("ask64", Count) -> asks(Count, 64);
 
 run("spawn", Count) ->
     Main = self(),
-    Finished = counters:new(1, [atomics]),
+    Finished = atomics:new(1, []),
     spawn(fun() -> spawner(Count, Finished), Main ! done end),
     await(1).
 
@@ -134,15 +134,15 @@ spawner(0, _) -> ok;
 spawner(Left, Finished) ->
     N = min(512, Left),
     Self = self(),
-    Target = counters:get(Finished, 1) + N,
+    Target = atomics:get(Finished, 1) + N,
     [spawn(fun() -> short_lived(Self, Target, Finished) end) ! 1 || _ <- lists:seq(1, N)],
     receive credit -> spawner(Left - N, Finished) end.
 
 short_lived(Spawner, Target, Finished) ->
     receive
         N ->
-            counters:add(Finished, 1, N),
-            case counters:get(Finished, 1) of
+            %% In one step: of two that add and then look, none may see the target.
+            case atomics:add_get(Finished, 1, N) of
                 Target -> Spawner ! credit;
                 _ -> ok
             end
