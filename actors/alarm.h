@@ -7,7 +7,8 @@
  * `ring` is called once, and the alarm is the ring's from its first moment: to be set again, or
  * freed. So who is told false by cancel leaves the memory alone: the ring has it, or is about to.
  *
- * When a system closes, those that are left ring at once with `over`, on the I/O actor's thread or
+ * When a system begins to stop, those for which messages wait ring early, or else the stop would wait for them.
+ * When it closes, those that are left ring at once with `over`, on the I/O actor's thread or
  * on that of the one who stops the system; none can be set after that. An alarm that is set holds
  * up nothing.
  */
@@ -39,12 +40,16 @@ typedef void (*dctx_ring_fn)(dctx_alarm_t *alarm, dctx_system_t *system, dctx_ru
 struct dctx_alarm {
     dctx_timer_node_t node; /* under the lock of the alarms */
     dctx_ring_fn ring;
+    /* Messages wait for it: once the system stops it rings at once. Its owner's while it is not set. */
+    bool pressing;
 };
 
 typedef struct dctx_alarms {
     pthread_mutex_t lock;
     dctx_timers_t timers;
-    bool closed; /* none may be set */
+    dctx_timers_t pressing;
+    bool hastened; /* pressing ones are due as soon as they are set */
+    bool closed;   /* none may be set */
     _Atomic(int64_t)
         due; /* of the first one; written under the lock, read by the I/O actor without */
 } dctx_alarms_t;
@@ -61,6 +66,9 @@ bool dctx_alarm_cancel_(dctx_system_t *system, dctx_alarm_t *alarm);
 
 /* Rings those that are due, and returns when to come back; INT64_MAX: not. For the I/O actor. */
 int64_t dctx_alarms_ring_(dctx_system_t *system, dctx_runner_t *runner);
+
+/* From now on pressing alarms ring at once, those that are set too: the system is stopping. Any thread. */
+void dctx_alarms_hasten_(dctx_system_t *system);
 
 /* Rings those that are left with `over`, and lets none be set any more. */
 void dctx_alarms_close_(dctx_system_t *system, dctx_runner_t *runner);

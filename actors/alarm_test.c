@@ -92,6 +92,29 @@ Test(alarm, stop_ends_what_is_left, .init = fixture_init, .timeout = 30)
     finish(&system);
 }
 
+/* A stop hastens those for which messages wait; others are over with the system, as ever. */
+Test(alarm, a_pressing_one_rings_when_the_system_begins_to_stop, .init = fixture_init,
+     .timeout = 30)
+{
+    dctx_system_t *system = start(NULL);
+    bell_t pressing = a_bell(), plain = a_bell(), late = a_bell(), never = a_bell();
+    pressing.alarm.pressing = late.alarm.pressing = never.alarm.pressing = true;
+    cr_assert_eq(dctx_alarm_set_(system, &pressing.alarm, INT64_MAX), DCTX_OK);
+    cr_assert_eq(dctx_alarm_set_(system, &plain.alarm, INT64_MAX), DCTX_OK);
+    cr_assert_eq(dctx_alarm_set_(system, &never.alarm, INT64_MAX), DCTX_OK);
+    cr_assert(dctx_alarm_cancel_(system, &never.alarm));
+    dctx_alarms_hasten_(system);
+    cr_assert(gate_wait(&pressing.gate, 1));
+    cr_assert(!pressing.over);
+    cr_assert_eq(dctx_alarm_set_(system, &late.alarm, INT64_MAX), DCTX_OK);
+    cr_assert(gate_wait(&late.gate, 1));
+    cr_assert(!late.over);
+    cr_assert_eq(gate_count(&plain.gate), 0);
+    finish(&system);
+    cr_assert(plain.over);
+    cr_assert_eq(gate_count(&never.gate), 0);
+}
+
 /* ---- from many threads ----------------------------------------------------------------------- */
 
 typedef struct setter {

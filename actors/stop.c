@@ -342,6 +342,7 @@ dctx_error_t dctx_system_stop_(dctx_system_t *system, int64_t timeout_ms)
     int64_t deadline = real_now() + timeout_ms * NS_PER_MS;
     enter_phase(system, DCTX_PHASE_STOPPING);
     note_all(system);
+    dctx_alarms_hasten_(system);
     if (system->started)
         (void)wait_quiet(system, deadline);
     enter_phase(system, DCTX_PHASE_CLOSING);

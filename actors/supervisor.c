@@ -179,6 +179,8 @@ static bool set_alarm(dctx_system_t *system, dctx_bond_t *bond, dctx_bond_alarm_
         due = INT64_MAX;
     dctx_bond_ref_(bond);
     bond->alarm_for = (uint8_t)what;
+    /* The child is suspended meanwhile, and what it is sent waits. */
+    bond->alarm.pressing = what == DCTX_BOND_BACKOFF;
     if (dctx_alarm_set_(system, &bond->alarm, due) == DCTX_OK)
         return true;
     bond->alarm_for = DCTX_BOND_QUIET;

@@ -103,7 +103,8 @@ typedef enum dctx_strategy {
  *
  * Before a restart a child waits for backoff_ms, doubled with each failure in a row (in which each
  * comes within window_ms of the last), up to backoff_max_ms, less a random part of up to
- * jitter_percent. Its mailbox is kept, and takes messages.
+ * jitter_percent. Its mailbox is kept, and takes messages. A system that stops does not wait for
+ * that: the child begins at once, and handles what it has. A parent that stops does not have it begin.
  */
 typedef struct dctx_supervision {
     dctx_strategy_t strategy;
