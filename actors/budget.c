@@ -1,5 +1,6 @@
 #include "budget.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -31,7 +32,8 @@ dctx_error_t dctx_budget_new(const dctx_budget_options_t *options, dctx_budget_t
                    : options->min_per_second < 0 ? 0
                                                  : 10;
     int64_t window = options->window_ms != 0 ? options->window_ms : 10000;
-    if (share > 1000 || least > 1e6 || window < SLICES || window > 86400000)
+    if (isnan(options->share) || isnan(options->min_per_second) || share > 1000 || least > 1e6 ||
+        window < SLICES || window > 86400000)
         return dctx_fail_(DCTX_ERR_INVALID, "no budget: a share is at most 1000, a window 10 ms to "
                                             "a day, and a million a second are the most");
     dctx_budget_t *budget = dctx_calloc_(1, sizeof *budget);

@@ -105,6 +105,8 @@ dctx_error_t dctx_loop_executor_new(const dctx_loop_executor_options_t *options,
         options = &defaults;
     if (ret_executor == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "there is no place for the executor");
+    if (options->clock != NULL && options->clock->now_ns == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "a clock needs now_ns");
     loop_executor_t *self = dctx_calloc_(1, sizeof *self);
     if (self == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for an executor");

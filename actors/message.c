@@ -266,7 +266,7 @@ static const void *decode(dctx_parcel_t *parcel, const dctx_type_t *type)
         if (decoded->type == type)
             return decoded->value;
     }
-    if (parcel->refused == type || strcmp(parcel->type, type->name) != 0)
+    if (parcel->refused == type || type->name == NULL || strcmp(parcel->type, type->name) != 0)
         return NULL;
     dctx_bytes_t payload = parcel->payload;
     size_t size = 0;
@@ -351,7 +351,7 @@ const char *dctx_message_type(const dctx_message_t *message)
         return "";
     if (message->node.flags & DCTX_MESSAGE_REMOTE)
         return message->parcel->type;
-    return message->type != NULL ? message->type->name : "";
+    return dctx_type_label_(message->type);
 }
 
 bool dctx_message_is_ask(const dctx_message_t *message)

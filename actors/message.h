@@ -41,6 +41,12 @@ enum dctx_message_flag {
     DCTX_MESSAGE_UNTOUCHED = DCTX_MESSAGE_MOVED
 };
 
+/* A type's name; "" of none, and of one that its maker gave no name. */
+static inline const char *dctx_type_label_(const dctx_type_t *type)
+{
+    return type != NULL && type->name != NULL ? type->name : "";
+}
+
 /* A value as it was decoded, for each descriptor that somebody looked through. */
 typedef struct dctx_decoded {
     struct dctx_decoded *next;

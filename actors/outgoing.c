@@ -39,6 +39,9 @@ dctx_error_t dctx_outgoing_encode_(dctx_system_t *system, dctx_outgoing_t *outgo
     if (type == NULL)
         return value == NULL ? DCTX_OK
                              : dctx_fail_(DCTX_ERR_INVALID, "a message's value needs a type");
+    if (type->name == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID,
+                          "a type needs a name: the other node knows it by nothing else");
     if (value == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "a message of type \"%s\" needs a value", type->name);
     if (type->encode == NULL)

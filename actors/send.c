@@ -132,7 +132,7 @@ static const char *type_name(const sending_t *sending)
 {
     if (sending->content != NULL)
         return dctx_message_type(sending->content);
-    return sending->type != NULL ? sending->type->name : "";
+    return dctx_type_label_(sending->type);
 }
 
 /* Whether somebody hears of its end. */

@@ -199,7 +199,7 @@ void dctx_system_counters_read(const dctx_system_t *self, dctx_system_counters_t
 
 const char *dctx_system_name(const dctx_system_t *system)
 {
-    return system->name;
+    return system != NULL ? system->name : "";
 }
 
 /* ---- making ------------------------------------------------------------------------------------ */
@@ -266,6 +266,10 @@ static dctx_error_t check(const dctx_system_options_t *options, const dctx_regis
         return dctx_fail_(DCTX_ERR_INVALID, "a heartbeat is not negative");
     if (options->world != NULL && options->clock != NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "a test world has the clock: leave out the other");
+    if (options->clock != NULL && options->clock->now_ns == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "a clock needs now_ns");
+    if (options->ids != NULL && options->ids->next == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "a source of ids needs next");
     if (options->context_policy != DCTX_ON_ERROR_CONTINUE &&
         options->context_policy != DCTX_ON_ERROR_REJECT)
         return dctx_fail_(DCTX_ERR_INVALID, "no such context_policy");

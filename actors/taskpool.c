@@ -326,6 +326,8 @@ dctx_error_t dctx_taskpool_new(const dctx_taskpool_options_t *options,
     if (options->when_full > DCTX_WHEN_FULL_BLOCK)
         return dctx_fail_(DCTX_ERR_INVALID, "no such thing to do when the queue is full: %d",
                           (int)options->when_full);
+    if (options->clock != NULL && options->clock->now_ns == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "a clock needs now_ns");
     taskpool_t *pool = dctx_calloc_(1, sizeof *pool + count * sizeof pool->threads[0]);
     if (pool == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a pool of %u threads", count);

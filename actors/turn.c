@@ -755,7 +755,7 @@ static void pass_stuck(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t *
     bool message = node->kind == DCTX_NODE_MESSAGE;
     const dctx_type_t *type = atomic_load_explicit(&runner->type, memory_order_relaxed);
     if (message && !quietly)
-        dctx_dead_letter_(system, dctx_target_name_(actor, node), type != NULL ? type->name : "",
+        dctx_dead_letter_(system, dctx_target_name_(actor, node), dctx_type_label_(type),
                           DCTX_ERR_STOPPED, dctx_message_of(node)->snapshot,
                           dctx_message_of(node)->u.request.ask != 0);
     dctx_count_(system, NULL, message ? DCTX_TALLY_DEAD : DCTX_TALLY_CONSUMED);

@@ -55,9 +55,7 @@ static void copy(dctx_system_t *system, dctx_runner_t *runner, const dctx_actor_
     const char *remote = atomic_load_explicit(&runner->remote_type, memory_order_acquire);
     snprintf(ret_finding->name, sizeof ret_finding->name, "%s", busy->scope + DCTX_NAME_AT);
     snprintf(ret_finding->type, sizeof ret_finding->type, "%s",
-             remote != NULL ? remote
-             : type != NULL ? type->name
-                            : "");
+             remote != NULL ? remote : dctx_type_label_(type));
     size_t length = dctx_snapshot_chain_format(context != NULL ? context : system->empty,
                                                ret_finding->chain, CHAIN_MAX);
     if (length >= CHAIN_MAX)

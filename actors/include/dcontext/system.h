@@ -265,7 +265,7 @@ DCTX_EXPORT dctx_error_t dctx_system_stop(dctx_system_t *system, int64_t timeout
  */
 DCTX_EXPORT void dctx_system_destroy(dctx_system_t **system_p);
 
-/* This node's name. Borrowed for the life of the system; any thread. */
+/* This node's name; "" of NULL. Borrowed for the life of the system; any thread. */
 DCTX_EXPORT const char *dctx_system_name(const dctx_system_t *system);
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
