@@ -6,7 +6,7 @@
 #include "reply.h"
 #include "send.h"
 #include "system.h"
-#include "turn.h"
+#include "handle.h"
 #include "work.h"
 
 /* For an ask that is sent on to another node without a deadline: how long its asker waits is his affair. */

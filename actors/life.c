@@ -14,7 +14,7 @@
 #include "supervisor.h"
 #include "system.h"
 #include "timer.h"
-#include "turn.h"
+#include "handle.h"
 
 enum { CHAIN_MAX = 1024, WHERE_MAX = 320, LINE_MAX_ = 1024 };
 

@@ -10,7 +10,7 @@
 #include "message.h"
 #include "send.h"
 #include "system.h"
-#include "turn.h"
+#include "handle.h"
 
 /* Undoes ties: a signal for either side. */
 typedef struct untie {

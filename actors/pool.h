@@ -52,6 +52,29 @@ void dctx_pool_finish(dctx_pool_t *pool); /* what is out then stays out: nobody 
 void *dctx_pool_take(dctx_pool_t *pool, dctx_pool_cache_t *cache);
 void dctx_pool_give(dctx_pool_t *pool, dctx_pool_cache_t *cache, void *cell);
 
+/* The same two without a call where the cache has what it takes. Of a thread of the system. */
+static inline void *dctx_pool_take_(dctx_pool_t *pool, dctx_pool_cache_t *cache)
+{
+    dctx_pool_cell_t *cell = cache->cells;
+    if (__builtin_expect(cell == NULL, 0))
+        return dctx_pool_take(pool, cache);
+    cache->cells = cell->next;
+    cache->count--;
+    return cell;
+}
+
+static inline void dctx_pool_give_(dctx_pool_t *pool, dctx_pool_cache_t *cache, void *cell)
+{
+    dctx_pool_cell_t *given = cell;
+    if (__builtin_expect(cache->cells == NULL || cache->count == DCTX_POOL_BATCH, 0)) {
+        dctx_pool_give(pool, cache, cell);
+        return;
+    }
+    given->next = cache->cells;
+    cache->cells = given;
+    cache->count++;
+}
+
 /* Frees what a cache holds, when its thread ends. */
 void dctx_pool_cache_finish(dctx_pool_cache_t *cache);
 

@@ -4,24 +4,25 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "busy.h"
 #include "message.h"
 #include "system.h"
 #include "work.h"
 
 _Thread_local dctx_runner_t *dctx_runner_here;
 
-/* The kernel has a barrier for all threads at once. Set before the first system's threads start. */
-static bool kernel_barrier;
+bool dctx_runner_kernel_barrier_;
 
 bool dctx_runner_barrier_init(void)
 {
-    kernel_barrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
-    return kernel_barrier;
+    dctx_runner_kernel_barrier_ =
+        syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+    return dctx_runner_kernel_barrier_;
 }
 
 void dctx_runner_barrier(void)
 {
-    if (kernel_barrier)
+    if (dctx_runner_kernel_barrier_)
         (void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 }
 
@@ -50,31 +51,13 @@ void dctx_runner_turn(dctx_runner_t *runner, dctx_actor_t *actor)
 void dctx_runner_begin(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
                        const dctx_snapshot_t *context, const char *prefix)
 {
-    runner->actor = actor;
-    runner->message = message;
-    atomic_store_explicit(&runner->context, context, memory_order_relaxed);
-    atomic_store_explicit(&runner->type, message != NULL ? message->type : NULL,
-                          memory_order_relaxed);
-    atomic_store_explicit(&runner->prefix, prefix, memory_order_relaxed);
-    atomic_store_explicit(&runner->sequence,
-                          atomic_load_explicit(&runner->sequence, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
-    /* Release: whoever sees us busy sees with what. */
-    atomic_store_explicit(&runner->busy, actor, memory_order_release);
+    dctx_busy_begin(runner, actor, message, message != NULL ? message->type : NULL, context,
+                    prefix);
 }
 
 bool dctx_runner_end(dctx_runner_t *runner)
 {
-    /* The store must be out before the load of `attention`. Either the kernel's barrier sees to that, on
-     * the rare occasion, or the store does, each time. */
-    if (kernel_barrier) {
-        atomic_store_explicit(&runner->busy, NULL, memory_order_relaxed);
-        atomic_signal_fence(memory_order_seq_cst);
-    } else {
-        atomic_store(&runner->busy, NULL);
-    }
-    runner->actor = NULL;
-    return !dctx_runner_is_given_up(runner);
+    return dctx_busy_end(runner);
 }
 
 bool dctx_runner_is_given_up(dctx_runner_t *runner)
@@ -89,7 +72,7 @@ bool dctx_runner_is_given_up(dctx_runner_t *runner)
 
 void dctx_runner_forget_type_(dctx_runner_t *runner)
 {
-    if (kernel_barrier) {
+    if (dctx_runner_kernel_barrier_) {
         atomic_store_explicit(&runner->remote_type, NULL, memory_order_relaxed);
         atomic_signal_fence(memory_order_seq_cst);
     } else {

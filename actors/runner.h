@@ -123,6 +123,8 @@ void dctx_runner_turn(dctx_runner_t *runner, dctx_actor_t *actor);
 /* The barrier: after it, no thread of the process is still between its store to `busy` and its load of
  * the phase. True if the kernel does that for us; else the threads do it themselves. */
 bool dctx_runner_barrier_init(void);
+/* Whether it does. Set before the first system's threads start. */
+extern __attribute__((visibility("hidden"))) bool dctx_runner_kernel_barrier_;
 void dctx_runner_barrier(void);
 
 #endif

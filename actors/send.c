@@ -557,8 +557,54 @@ static dctx_error_t begin(sending_t *sending, dctx_ref_t to, const dctx_type_t *
 
 /* ---- tell -------------------------------------------------------------------------------------- */
 
+/* A small value of a type without functions, to a living actor of the handler's own system, in a context that was
+ * forked before: what most messages are. It goes as any other would, without the questions whose answer is known.
+ * False: nothing has happened, and it has to be asked. */
+static inline bool tell_plainly(dctx_ref_t to, const dctx_type_t *type, const void *value)
+{
+    dctx_runner_t *here = dctx_runner_here;
+    if (here == NULL || !here->in_turn || here->system != to.system_ || here->actor == NULL ||
+        here->actor->internal || here->actor == &here->system->self || type == NULL ||
+        value == NULL || type->copy != NULL || type->size - 1 >= DCTX_MESSAGE_INLINE)
+        return false;
+    dctx_system_t *system = here->system;
+    if (atomic_load_explicit(&system->intercepted, memory_order_relaxed) ||
+        dctx_phase_(system) >= DCTX_PHASE_CLOSING || dctx_hot_.registry != system->registry)
+        return false;
+    /* An id of another node has no generation of ours. */
+    dctx_actor_t *actor = dctx_slab_at(&system->actors, (uint32_t)to.id_);
+    uint64_t life = actor == NULL ? 0 : atomic_load_explicit(&actor->life, memory_order_acquire);
+    if (!(life & DCTX_LIFE_ALIVE) || life >> 32 != to.id_ >> 32 ||
+        atomic_load_explicit(&actor->gauge, memory_order_relaxed) != NULL)
+        return false;
+    dctx_snapshot_t *fork = dctx_forked_();
+    if (fork == NULL)
+        return false;
+    dctx_message_t *message = dctx_pool_take_(&system->pool, &here->cells);
+    if (message == NULL)
+        return false;
+    dctx_lot_give(&here->given, fork);
+    message->node =
+        (dctx_node_t){.generation = (uint32_t)(to.id_ >> 32), .kind = DCTX_NODE_MESSAGE};
+    message->type = type;
+    message->value = message->inline_;
+    message->snapshot = fork;
+    message->u.request.ask = 0;
+    message->u.request.sender = dctx_self(here->actor);
+    if (type->size == sizeof(uint64_t))
+        memcpy(message->inline_, value, sizeof(uint64_t));
+    else
+        memcpy(message->inline_, value, type->size);
+    dctx_tally_own(&here->tallies, DCTX_TALLY_ACCEPTED);
+    if (dctx_mailbox_push(&actor->in, &message->node))
+        dctx_run_(system, here, actor);
+    return true;
+}
+
 dctx_error_t dctx_tell(dctx_ref_t to, const dctx_type_t *type, const void *value)
 {
+    if (__builtin_expect(tell_plainly(to, type, value), 1))
+        return DCTX_OK;
     sending_t sending;
     dctx_error_t error = begin(&sending, to, type, value);
     return error == DCTX_OK ? deliver(&sending) : error;

@@ -8,7 +8,7 @@
 #include "exit.h"
 #include "life.h"
 #include "system.h"
-#include "turn.h"
+#include "handle.h"
 
 enum {
     RESTARTS = 3,

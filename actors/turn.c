@@ -13,284 +13,29 @@
 #include "deadletter.h"
 #include "extra.h"
 #include "future.h"
+#include "handle.h"
 #include "life.h"
 #include "life_signal.h"
 #include "gauge.h"
-#include "inbound.h"
 #include "pinned.h"
 #include "system.h"
 #include "timer.h"
 #include "urgent.h"
 #include "work.h"
 
-/* ---- in and out of a context ------------------------------------------------------------------- */
-
-/* The snapshot is lent: what is handled, or the system, holds it until after the leave. */
-static dctx_error_t enter_named(dctx_system_t *system, const dctx_snapshot_t *snapshot,
-                                const char *name, dctx_scope_t *scope)
-{
-    if (snapshot == NULL && system->global)
-        return dctx_scope_push(name, scope);
-    if (snapshot == NULL)
-        snapshot = system->empty;
-    return dctx_attach_lent_(snapshot, name, name != NULL ? strlen(name) : 0, scope);
-}
-
-/* Makes a message's context the thread's. A name over the registry's limit is left out, and counted. */
-static dctx_error_t enter(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
-                          dctx_scope_t *scope)
-{
-    dctx_system_t *system = runner->system;
-    dctx_error_t error = enter_named(system, snapshot, name, scope);
-    if (error != DCTX_ERR_LIMIT || name == NULL)
-        return error;
-    dctx_count_(system, runner, DCTX_TALLY_CONTEXT_ERRORS);
-    dctx_log(DCTX_LOG_WARNING, "the scope \"%s\" is left out: %s", name, dctx_error_detail());
-    return enter_named(system, snapshot, NULL, scope);
-}
-
-/* Back to the empty context, whatever the callback left open. */
-static void leave(dctx_runner_t *runner, dctx_actor_t *actor, dctx_scope_t *scope)
-{
-    size_t leaked = dctx_scope_unwind_(scope);
-    if (__builtin_expect(leaked > 0, 0)) {
-        dctx_tally_own(&runner->tallies, DCTX_TALLY_LEAKS);
-        dctx_log(DCTX_LOG_WARNING, "%s left %zu scopes open; they are closed",
-                 actor->scope + DCTX_NAME_AT, leaked);
-    }
-    assert(dctx_is_empty() || runner->nested);
-}
-
-/* Closes what was left open for the next message: before any code but that message's handler runs. */
-static inline void cool(dctx_runner_t *runner)
-{
-    if (runner->warm == NULL)
-        return;
-    runner->warm = NULL;
-    (void)dctx_scope_unwind_(&runner->warm_scope);
-    assert(dctx_is_empty() || runner->nested);
-}
-
-/* True if the next message has the same context as this one, which is about to be handled. Only now may that
- * be looked at: once user code runs, the thread can be given up, and the mailbox be another's. */
-static bool is_one_of_many(const dctx_runner_t *runner, const dctx_actor_t *actor,
-                           const dctx_message_t *message)
-{
-    if (!runner->in_turn || runner->at_urgent || actor->unstashed || message->snapshot == NULL ||
-        message->node.flags != 0 ||
-        atomic_load_explicit(&runner->system->intercepted, memory_order_relaxed) ||
-        (message->type != NULL && message->type->destroy != NULL))
-        return false;
-    const dctx_node_t *next = atomic_load_explicit(&message->node.next, memory_order_acquire);
-    return next != NULL && next->kind == DCTX_NODE_MESSAGE && next->flags == 0 &&
-           next->generation == message->node.generation &&
-           dctx_message_of((dctx_node_t *)(uintptr_t)next)->snapshot == message->snapshot;
-}
-
-/* After a message, one of many, was handled: its context is left open for the next one, if nothing is to
- * come in between. Messages of one sender mostly come so, and attaching is a good part of what one costs. */
-static void keep_warm(dctx_runner_t *runner, const dctx_actor_t *actor,
-                      const dctx_message_t *message, dctx_scope_t *scope)
-{
-    if (actor->unstashed || actor->stopping) {
-        (void)dctx_scope_unwind_(scope);
-        return;
-    }
-    runner->warm = message->snapshot;
-    runner->warm_scope = *scope;
-}
-
-/* For callbacks that have to run whether or not there is memory for their context. */
-static void enter_anyhow(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
-                         dctx_scope_t *scope)
-{
-    dctx_error_t error = enter(runner, snapshot, name, scope);
-    if (error == DCTX_OK)
-        return;
-    dctx_count_(runner->system, runner, DCTX_TALLY_CONTEXT_ERRORS);
-    dctx_log(DCTX_LOG_ERROR, "a callback runs without its context: %s", dctx_error_name(error));
-    (void)dctx_scope_push(NULL, scope);
-}
-
-const char *dctx_turn_scope_(const dctx_actor_t *actor, const dctx_message_t *message,
-                             char buffer[DCTX_SCOPE_NAME])
-{
-    unsigned flags = message->node.flags & (DCTX_MESSAGE_REMOTE | DCTX_MESSAGE_FORWARDED);
-    if (flags != DCTX_MESSAGE_REMOTE)
-        return actor->scope;
-    snprintf(buffer, DCTX_SCOPE_NAME, "remote:%s", actor->scope + DCTX_NAME_AT);
-    return buffer;
-}
-
-void dctx_turn_enter_(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
-                      dctx_scope_t *scope)
-{
-    cool(runner);
-    enter_anyhow(runner, snapshot, name, scope);
-}
-
-void dctx_turn_leave_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_scope_t *scope)
-{
-    leave(runner, actor, scope);
-}
-
 /* ---- what is in a mailbox ---------------------------------------------------------------------- */
-
-static void call_handler(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
-                         dctx_error_t *ret_error)
-{
-    dctx_error_t error = actor->handler(actor, message, actor->state);
-    message->node.flags |= DCTX_MESSAGE_HANDLED;
-    if (__builtin_expect(error != DCTX_OK, 0)) {
-        dctx_tally_own(&runner->tallies, DCTX_TALLY_FAILED);
-        dctx_log(DCTX_LOG_WARNING, "%s failed on a message of type \"%s\": %s",
-                 actor->scope + DCTX_NAME_AT, dctx_message_type(message), dctx_error_name(error));
-        *ret_error = error;
-    }
-    if (__builtin_expect(actor->extra != NULL, 0) && !dctx_runner_is_given_up(runner))
-        dctx_life_handled_(actor, message, error, ret_error);
-}
-
-typedef struct handling {
-    dctx_runner_t *runner;
-    dctx_actor_t *actor;
-    dctx_message_t *message;
-} handling_t;
-
-static dctx_error_t run_handler(void *arg)
-{
-    handling_t *handling = arg;
-    dctx_error_t outcome = DCTX_OK;
-    call_handler(handling->runner, handling->actor, handling->message, &outcome);
-    return outcome;
-}
-
-static void call_through_pipeline(dctx_runner_t *runner, dctx_actor_t *actor,
-                                  dctx_message_t *message, dctx_error_t *ret_error)
-{
-    handling_t handling = {.runner = runner, .actor = actor, .message = message};
-    dctx_inbound_(runner, actor, message, run_handler, &handling, ret_error);
-}
-
-/* Destroys a message's value, which is user code. A remote ask without an answer keeps its parcel, which says
- * whom to answer; the I/O actor clears it. */
-static void clear(dctx_runner_t *runner, dctx_message_t *message)
-{
-    unsigned flags = message->node.flags;
-    if (flags & DCTX_MESSAGE_REMOTE)
-        dctx_runner_forget_type_(runner);
-    bool kept = dctx_message_asker_is_remote_(message) && (flags & DCTX_MESSAGE_ASK) &&
-                !(flags & DCTX_MESSAGE_ANSWERED);
-    if (!kept)
-        dctx_message_clear_(message);
-}
-
-/* A span of its own for the message in hand, if it came with a trace. */
-static void begin_span(dctx_runner_t *runner)
-{
-    dctx_system_t *system = runner->system;
-    if (!dctx_trace_is_valid(dctx_trace_get()) || dctx_trace_begin(system->span_ids) == DCTX_OK)
-        return;
-    dctx_count_(system, runner, DCTX_TALLY_CONTEXT_ERRORS);
-    dctx_log(DCTX_LOG_WARNING, "a message is handled in its sender's span: %s",
-             dctx_error_detail());
-}
-
-/* A tell or an ask for the living actor. False: abandoned. */
-static bool handle(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message)
-{
-    char buffer[DCTX_SCOPE_NAME];
-    const char *name = dctx_turn_scope_(actor, message, buffer);
-    dctx_scope_t scope;
-    if (message->node.flags & DCTX_MESSAGE_REMOTE)
-        atomic_store_explicit(&runner->remote_type, message->parcel->type, memory_order_relaxed);
-    bool many = is_one_of_many(runner, actor, message);
-    dctx_runner_begin(runner, actor, message, message->snapshot,
-                      name == buffer ? "remote:" : "actor:");
-    dctx_error_t error = DCTX_OK;
-    if (runner->warm != NULL && runner->warm == message->snapshot && message->node.flags == 0) {
-        scope = runner->warm_scope;
-        runner->warm = NULL;
-    } else {
-        cool(runner);
-        error = enter(runner, message->snapshot, name, &scope);
-    }
-    if (__builtin_expect(error != DCTX_OK, 0)) {
-        many = false;
-        dctx_message_die_(runner->system, actor->scope + DCTX_NAME_AT, message, error);
-    } else {
-        error = DCTX_ERR_NO_REPLY;
-        bool ask = (message->node.flags & DCTX_MESSAGE_ASK) != 0;
-        if (__builtin_expect(runner->system->options.hop_spans, 0))
-            begin_span(runner);
-        if (ask)
-            dctx_work_begin_(runner);
-        if (__builtin_expect(
-                !atomic_load_explicit(&runner->system->intercepted, memory_order_relaxed), 1))
-            call_handler(runner, actor, message, &error);
-        else
-            call_through_pipeline(runner, actor, message, &error);
-        if (ask)
-            dctx_work_end_(runner);
-        const unsigned plain = DCTX_MESSAGE_HANDLED | DCTX_MESSAGE_BLOCK;
-        many = many && error == DCTX_ERR_NO_REPLY && (message->node.flags & ~plain) == 0 &&
-               dctx_scope_is_fresh_(&scope);
-        if (!many)
-            leave(runner, actor, &scope);
-    }
-    message->node.outcome = (uint8_t)error;
-    clear(runner, message);
-    if (!dctx_runner_end(runner))
-        return false;
-    if (many)
-        keep_warm(runner, actor, message, &scope);
-    unsigned kept = message->node.flags & (DCTX_MESSAGE_KEPT | DCTX_MESSAGE_DELAYED);
-    if (__builtin_expect(kept == DCTX_MESSAGE_KEPT, 0))
-        dctx_stash_settle_(actor);
-    return true;
-}
-
-/* The time at which the message after this one was sent; `now` if there is none yet. */
-static int64_t next_sent_at(const dctx_message_t *message, int64_t now)
-{
-    dctx_node_t *next = atomic_load_explicit(&message->node.next, memory_order_acquire);
-    bool stamped = next != NULL && next->kind == DCTX_NODE_MESSAGE &&
-                   (next->flags & DCTX_MESSAGE_METERED) != 0;
-    return stamped ? dctx_message_of(next)->sent_at : now;
-}
-
-/* The same, with a look at the clock before and after. */
-static bool handle_measured(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message)
-{
-    dctx_gauge_t *gauge = atomic_load_explicit(&actor->gauge, memory_order_relaxed);
-    dctx_meter_t *meter = atomic_load_explicit(&gauge->metered, memory_order_relaxed);
-    int64_t begin = dctx_now_(runner->system);
-    uint64_t failed = dctx_tally_read(&runner->tallies, DCTX_TALLY_FAILED);
-    int64_t sent_at = message->sent_at;
-    atomic_store_explicit(&meter->oldest, next_sent_at(message, begin), memory_order_relaxed);
-    if (!handle(runner, actor, message))
-        return false;
-    dctx_timing_record_(&meter->run, dctx_now_(runner->system) - begin);
-    bool kept = (message->node.flags & DCTX_MESSAGE_KEPT) != 0;
-    if (!kept) /* one that is kept for later waits on */
-        dctx_timing_record_(&meter->wait, begin - sent_at);
-    if (!kept && (message->node.flags & DCTX_MESSAGE_HANDLED))
-        dctx_meter_add_(&meter->handled, 1);
-    dctx_meter_add_(&meter->failed, dctx_tally_read(&runner->tallies, DCTX_TALLY_FAILED) - failed);
-    return true;
-}
 
 /* A message that is not handled. False: abandoned. */
 static bool bury(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
                  dctx_error_t reason)
 {
     const char *target = dctx_target_name_(actor, &message->node);
-    cool(runner);
+    dctx_handle_cool_(runner);
     dctx_runner_begin(runner, &runner->system->self, message, message->snapshot, NULL);
     dctx_message_die_with_(runner->system, target, message, reason,
                            dctx_life_why_(actor, &message->node), "");
     message->node.outcome = (uint8_t)reason;
-    clear(runner, message);
+    dctx_handle_clear_(runner, message);
     return dctx_runner_end(runner);
 }
 
@@ -318,7 +63,7 @@ static bool run_reply(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t
 {
     dctx_scope_t scope;
     dctx_runner_begin(runner, actor, record, record->snapshot, NULL);
-    enter_anyhow(runner, record->snapshot, NULL, &scope);
+    dctx_turn_enter_(runner, record->snapshot, NULL, &scope);
     void *arg = record->u.done.arg;
     dctx_error_t status = record->u.done.status;
     if (record->node.kind == DCTX_NODE_REPLY) {
@@ -330,7 +75,7 @@ static bool run_reply(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t
         actor->asks--;
         dctx_future_run_actor_(actor, record);
     }
-    leave(runner, actor, &scope);
+    dctx_turn_leave_(runner, actor, &scope);
     dctx_message_clear_(record);
     return dctx_runner_end(runner);
 }
@@ -345,11 +90,11 @@ static bool run_timer(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *n
     dctx_scope_t scope;
     dctx_tally_own(&runner->tallies, DCTX_TALLY_TIMERS_RUN);
     dctx_runner_begin(runner, actor, NULL, timer->snapshot, "actor:");
-    enter_anyhow(runner, timer->snapshot, actor->scope, &scope);
+    dctx_turn_enter_(runner, timer->snapshot, actor->scope, &scope);
     runner->callback = "a timer";
     timer->run(actor, timer->missed, actor->state, timer->arg);
     runner->callback = NULL;
-    leave(runner, actor, &scope);
+    dctx_turn_leave_(runner, actor, &scope);
     return dctx_runner_end(runner);
 }
 
@@ -361,11 +106,11 @@ static bool run_stream(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *
         dctx_scope_t scope;
         bool own = !event.channel->asker;
         dctx_runner_begin(runner, actor, event.item, event.snapshot, own ? "actor:" : NULL);
-        enter_anyhow(runner, event.snapshot, own ? actor->scope : NULL, &scope);
+        dctx_turn_enter_(runner, event.snapshot, own ? actor->scope : NULL, &scope);
         runner->callback = "a stream";
         dctx_channel_call_(&event, actor);
         runner->callback = NULL;
-        leave(runner, actor, &scope);
+        dctx_turn_leave_(runner, actor, &scope);
         if (event.item != NULL)
             dctx_message_clear_(event.item);
         if (!dctx_runner_end(runner))
@@ -378,7 +123,7 @@ static bool run_stream(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *
 /* A message for a living actor of a system that is closing. */
 static bool bury_or_end(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message)
 {
-    cool(runner);
+    dctx_handle_cool_(runner);
     if (atomic_load(&runner->system->hurry) && !dctx_life_stop_(runner, actor))
         return false;
     return bury(runner, actor, message, DCTX_ERR_STOPPED);
@@ -431,8 +176,8 @@ static inline bool serve(dctx_runner_t *runner, dctx_actor_t *actor, dctx_messag
     if (__builtin_expect(reason != DCTX_OK, 0))
         return bury(runner, actor, message, reason);
     if (__builtin_expect(message->node.flags & DCTX_MESSAGE_METERED, 0))
-        return handle_measured(runner, actor, message);
-    return handle(runner, actor, message);
+        return dctx_handle_measured_(runner, actor, message);
+    return dctx_handle_(runner, actor, message);
 }
 
 /* The one who lives in the cell may serve nobody, and yet be meant. */
@@ -504,7 +249,7 @@ static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *n
 static dctx_turn_t take_urgent(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most)
 {
     bool stop = false;
-    cool(runner);
+    dctx_handle_cool_(runner);
     runner->at_urgent = true;
     runner->urgent_rest = dctx_urgent_take_(actor, &stop);
     if (stop && !stop_now(runner, actor))
@@ -613,7 +358,7 @@ static dctx_turn_t replay(dctx_runner_t *runner, dctx_actor_t *actor, unsigned *
 
 static void settle(dctx_runner_t *runner)
 {
-    cool(runner);
+    dctx_handle_cool_(runner);
     runner->in_turn = false;
     dctx_lot_settle(&runner->spent);
     dctx_lot_settle(&runner->given);
@@ -651,7 +396,15 @@ static dctx_turn_t turn(dctx_runner_t *runner, dctx_actor_t *actor, unsigned mos
                     return turn;
                 continue;
             }
-            if (!take(runner, actor, node))
+            dctx_plain_t plain = dctx_handle_plain_(runner, actor, &n, most);
+            if (plain == DCTX_PLAIN_ABANDONED)
+                return DCTX_TURN_ABANDONED;
+            if (plain == DCTX_PLAIN_LOOK && actor->out.tail != node) {
+                n--; /* each was counted; the loop counts one more */
+                continue;
+            }
+            node = actor->out.tail;
+            if (plain == DCTX_PLAIN_LOOK && !take(runner, actor, node))
                 return DCTX_TURN_ABANDONED;
             if (__builtin_expect(actor->stopping, 0) && !dctx_life_settle_(runner, actor))
                 return DCTX_TURN_ABANDONED;
@@ -699,11 +452,11 @@ bool dctx_turn_outside_(dctx_runner_t *runner, dctx_actor_t *actor,
     if (dctx_runner_is_given_up(runner))
         return false;
     dctx_runner_begin(runner, actor, NULL, NULL, "actor:");
-    enter_anyhow(runner, NULL, actor->scope, &scope);
+    dctx_turn_enter_(runner, NULL, actor->scope, &scope);
     runner->callback = "on_ready";
     call(actor, arg);
     runner->callback = NULL;
-    leave(runner, actor, &scope);
+    dctx_turn_leave_(runner, actor, &scope);
     if (!dctx_runner_end(runner))
         return false;
     if (actor->stopping) {

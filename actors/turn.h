@@ -5,8 +5,6 @@
 #include <stdbool.h>
 
 #include "cell.h"
-#include "message.h"
-#include "names.h"
 #include "runner.h"
 
 typedef enum dctx_turn {
@@ -16,24 +14,12 @@ typedef enum dctx_turn {
     DCTX_TURN_ABANDONED /* see dctx_runner_end() */
 } dctx_turn_t;
 
-enum { DCTX_SCOPE_NAME = DCTX_NAME_MAX + 16 };
-
-/* The scope in which an actor handles a message: the actor's own, or, where the message came from another
- * node, one that is made in `buffer`. */
-const char *dctx_turn_scope_(const dctx_actor_t *actor, const dctx_message_t *message,
-                             char buffer[DCTX_SCOPE_NAME]);
-
 /*
  * Runs a callback of an actor that no message brought, under its scope and no other context; then what that left
  * to do: an end, or messages that were put back. For the thread of a pinned actor between its turns. False: abandoned.
  */
 bool dctx_turn_outside_(dctx_runner_t *runner, dctx_actor_t *actor,
                         void (*call)(dctx_actor_t *actor, void *arg), void *arg);
-
-/* Into a context, be there memory for it or not, and back out of it to the empty one: around user code. */
-void dctx_turn_enter_(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
-                      dctx_scope_t *scope);
-void dctx_turn_leave_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_scope_t *scope);
 
 /* `most`: messages to handle. */
 dctx_turn_t dctx_turn_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most);

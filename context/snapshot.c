@@ -175,8 +175,13 @@ const dctx_snapshot_t *dctx_captured_(void)
 dctx_snapshot_t *dctx_forked_(void)
 {
     const dctx_thread_t *thread = dctx_hot_.thread;
-    return thread != NULL && !thread->state->pristine ? thread->state->kept.cached[DCTX_FORK]
-                                                      : NULL;
+    if (__builtin_expect(thread == NULL, 0))
+        return NULL;
+    const dctx_state_t *state = thread->state;
+    if (!state->pristine)
+        return state->kept.cached[DCTX_FORK];
+    /* What is attached, unless it goes by a name of its own, or has a scope to join first. */
+    return dctx_thread_named_(thread) == 0 && dctx_hot_.asked == NULL ? state->attached : NULL;
 }
 
 dctx_error_t dctx_capture(dctx_snapshot_t **ret_snapshot)

@@ -1,0 +1,402 @@
+#include "handle.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <dcontext/internal.h>
+
+#include "busy.h"
+#include "deadletter.h"
+#include "extra.h"
+#include "gauge.h"
+#include "inbound.h"
+#include "life.h"
+#include "stash.h"
+#include "system.h"
+#include "urgent.h"
+#include "work.h"
+
+/* ---- in and out of a context ------------------------------------------------------------------- */
+
+/* The snapshot is lent: what is handled, or the system, holds it until after the leave. */
+static dctx_error_t enter_named(dctx_system_t *system, const dctx_snapshot_t *snapshot,
+                                const char *name, dctx_scope_t *scope)
+{
+    if (snapshot == NULL && system->global)
+        return dctx_scope_push(name, scope);
+    if (snapshot == NULL)
+        snapshot = system->empty;
+    return dctx_attach_lent_(snapshot, name, name != NULL ? strlen(name) : 0, scope);
+}
+
+/* Makes a message's context the thread's. A name over the registry's limit is left out, and counted. */
+static dctx_error_t enter(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
+                          dctx_scope_t *scope)
+{
+    dctx_system_t *system = runner->system;
+    dctx_error_t error = enter_named(system, snapshot, name, scope);
+    if (error != DCTX_ERR_LIMIT || name == NULL)
+        return error;
+    dctx_count_(system, runner, DCTX_TALLY_CONTEXT_ERRORS);
+    dctx_log(DCTX_LOG_WARNING, "the scope \"%s\" is left out: %s", name, dctx_error_detail());
+    return enter_named(system, snapshot, NULL, scope);
+}
+
+/* Back to the empty context, whatever the callback left open. */
+static void leave(dctx_runner_t *runner, dctx_actor_t *actor, dctx_scope_t *scope)
+{
+    size_t leaked = dctx_scope_unwind_(scope);
+    if (__builtin_expect(leaked > 0, 0)) {
+        dctx_tally_own(&runner->tallies, DCTX_TALLY_LEAKS);
+        dctx_log(DCTX_LOG_WARNING, "%s left %zu scopes open; they are closed",
+                 actor->scope + DCTX_NAME_AT, leaked);
+    }
+    assert(dctx_is_empty() || runner->nested);
+}
+
+void dctx_handle_cool_(dctx_runner_t *runner)
+{
+    if (runner->warm == NULL)
+        return;
+    runner->warm = NULL;
+    (void)dctx_scope_unwind_(&runner->warm_scope);
+    assert(dctx_is_empty() || runner->nested);
+}
+
+/* True if the next message has the same context as this one, which is about to be handled. Only now may that
+ * be looked at: once user code runs, the thread can be given up, and the mailbox be another's. */
+static bool is_one_of_many(const dctx_runner_t *runner, const dctx_actor_t *actor,
+                           const dctx_message_t *message)
+{
+    if (!runner->in_turn || runner->at_urgent || actor->unstashed || message->snapshot == NULL ||
+        message->node.flags != 0 ||
+        atomic_load_explicit(&runner->system->intercepted, memory_order_relaxed) ||
+        (message->type != NULL && message->type->destroy != NULL))
+        return false;
+    const dctx_node_t *next = atomic_load_explicit(&message->node.next, memory_order_acquire);
+    return next != NULL && next->kind == DCTX_NODE_MESSAGE && next->flags == 0 &&
+           next->generation == message->node.generation &&
+           dctx_message_of((dctx_node_t *)(uintptr_t)next)->snapshot == message->snapshot;
+}
+
+/* After a message, one of many, was handled: its context is left open for the next one, if nothing is to
+ * come in between. Messages of one sender mostly come so, and attaching is a good part of what one costs. */
+static void keep_warm(dctx_runner_t *runner, const dctx_actor_t *actor,
+                      const dctx_message_t *message, dctx_scope_t *scope)
+{
+    if (actor->unstashed || actor->stopping) {
+        (void)dctx_scope_unwind_(scope);
+        return;
+    }
+    runner->warm = message->snapshot;
+    runner->warm_scope = *scope;
+}
+
+/* For callbacks that have to run whether or not there is memory for their context. */
+static void enter_anyhow(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
+                         dctx_scope_t *scope)
+{
+    dctx_error_t error = enter(runner, snapshot, name, scope);
+    if (error == DCTX_OK)
+        return;
+    dctx_count_(runner->system, runner, DCTX_TALLY_CONTEXT_ERRORS);
+    dctx_log(DCTX_LOG_ERROR, "a callback runs without its context: %s", dctx_error_name(error));
+    (void)dctx_scope_push(NULL, scope);
+}
+
+const char *dctx_turn_scope_(const dctx_actor_t *actor, const dctx_message_t *message,
+                             char buffer[DCTX_SCOPE_NAME])
+{
+    unsigned flags = message->node.flags & (DCTX_MESSAGE_REMOTE | DCTX_MESSAGE_FORWARDED);
+    if (flags != DCTX_MESSAGE_REMOTE)
+        return actor->scope;
+    snprintf(buffer, DCTX_SCOPE_NAME, "remote:%s", actor->scope + DCTX_NAME_AT);
+    return buffer;
+}
+
+void dctx_turn_enter_(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
+                      dctx_scope_t *scope)
+{
+    dctx_handle_cool_(runner);
+    enter_anyhow(runner, snapshot, name, scope);
+}
+
+void dctx_turn_leave_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_scope_t *scope)
+{
+    leave(runner, actor, scope);
+}
+
+/* ---- a message --------------------------------------------------------------------------------- */
+
+/* After the handler. */
+static void note_outcome(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
+                         dctx_error_t error, dctx_error_t *ret_error)
+{
+    message->node.flags |= DCTX_MESSAGE_HANDLED;
+    if (__builtin_expect(error != DCTX_OK, 0)) {
+        dctx_tally_own(&runner->tallies, DCTX_TALLY_FAILED);
+        dctx_log(DCTX_LOG_WARNING, "%s failed on a message of type \"%s\": %s",
+                 actor->scope + DCTX_NAME_AT, dctx_message_type(message), dctx_error_name(error));
+        *ret_error = error;
+    }
+    if (__builtin_expect(actor->extra != NULL, 0) && !dctx_runner_is_given_up(runner))
+        dctx_life_handled_(actor, message, error, ret_error);
+}
+
+static void call_handler(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
+                         dctx_error_t *ret_error)
+{
+    dctx_error_t error = actor->handler(actor, message, actor->state);
+    note_outcome(runner, actor, message, error, ret_error);
+}
+
+typedef struct handling {
+    dctx_runner_t *runner;
+    dctx_actor_t *actor;
+    dctx_message_t *message;
+} handling_t;
+
+static dctx_error_t run_handler(void *arg)
+{
+    handling_t *handling = arg;
+    dctx_error_t outcome = DCTX_OK;
+    call_handler(handling->runner, handling->actor, handling->message, &outcome);
+    return outcome;
+}
+
+static void call_through_pipeline(dctx_runner_t *runner, dctx_actor_t *actor,
+                                  dctx_message_t *message, dctx_error_t *ret_error)
+{
+    handling_t handling = {.runner = runner, .actor = actor, .message = message};
+    dctx_inbound_(runner, actor, message, run_handler, &handling, ret_error);
+}
+
+void dctx_handle_clear_(dctx_runner_t *runner, dctx_message_t *message)
+{
+    unsigned flags = message->node.flags;
+    if (flags & DCTX_MESSAGE_REMOTE)
+        dctx_runner_forget_type_(runner);
+    bool kept = dctx_message_asker_is_remote_(message) && (flags & DCTX_MESSAGE_ASK) &&
+                !(flags & DCTX_MESSAGE_ANSWERED);
+    if (!kept)
+        dctx_message_clear_(message);
+}
+
+/* A span of its own for the message in hand, if it came with a trace. */
+static void begin_span(dctx_runner_t *runner)
+{
+    dctx_system_t *system = runner->system;
+    if (!dctx_trace_is_valid(dctx_trace_get()) || dctx_trace_begin(system->span_ids) == DCTX_OK)
+        return;
+    dctx_count_(system, runner, DCTX_TALLY_CONTEXT_ERRORS);
+    dctx_log(DCTX_LOG_WARNING, "a message is handled in its sender's span: %s",
+             dctx_error_detail());
+}
+
+/* The value goes, and the thread is done with the message. */
+static bool conclude(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
+                     dctx_error_t error)
+{
+    message->node.outcome = (uint8_t)error;
+    dctx_handle_clear_(runner, message);
+    if (!dctx_runner_end(runner))
+        return false;
+    unsigned kept = message->node.flags & (DCTX_MESSAGE_KEPT | DCTX_MESSAGE_DELAYED);
+    if (__builtin_expect(kept == DCTX_MESSAGE_KEPT, 0))
+        dctx_stash_settle_(actor);
+    return true;
+}
+
+/* `many`: the context may stay open for the next message. */
+static bool leave_handled(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
+                          dctx_scope_t *scope, dctx_error_t error, bool many)
+{
+    const unsigned plain = DCTX_MESSAGE_HANDLED | DCTX_MESSAGE_BLOCK;
+    many = many && error == DCTX_ERR_NO_REPLY && (message->node.flags & ~plain) == 0 &&
+           dctx_scope_is_fresh_(scope);
+    if (!many)
+        leave(runner, actor, scope);
+    if (!conclude(runner, actor, message, error))
+        return false;
+    if (many)
+        keep_warm(runner, actor, message, scope);
+    return true;
+}
+
+bool dctx_handle_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message)
+{
+    char buffer[DCTX_SCOPE_NAME];
+    const char *name = dctx_turn_scope_(actor, message, buffer);
+    dctx_scope_t scope;
+    if (message->node.flags & DCTX_MESSAGE_REMOTE)
+        atomic_store_explicit(&runner->remote_type, message->parcel->type, memory_order_relaxed);
+    bool many = is_one_of_many(runner, actor, message);
+    dctx_runner_begin(runner, actor, message, message->snapshot,
+                      name == buffer ? "remote:" : "actor:");
+    dctx_error_t error = DCTX_OK;
+    if (runner->warm != NULL && runner->warm == message->snapshot && message->node.flags == 0) {
+        scope = runner->warm_scope;
+        runner->warm = NULL;
+    } else {
+        dctx_handle_cool_(runner);
+        error = enter(runner, message->snapshot, name, &scope);
+    }
+    if (__builtin_expect(error != DCTX_OK, 0)) {
+        dctx_message_die_(runner->system, actor->scope + DCTX_NAME_AT, message, error);
+    } else {
+        error = DCTX_ERR_NO_REPLY;
+        bool ask = (message->node.flags & DCTX_MESSAGE_ASK) != 0;
+        if (__builtin_expect(runner->system->options.hop_spans, 0))
+            begin_span(runner);
+        if (ask)
+            dctx_work_begin_(runner);
+        if (__builtin_expect(
+                !atomic_load_explicit(&runner->system->intercepted, memory_order_relaxed), 1))
+            call_handler(runner, actor, message, &error);
+        else
+            call_through_pipeline(runner, actor, message, &error);
+        if (ask)
+            dctx_work_end_(runner);
+        return leave_handled(runner, actor, message, &scope, error, many);
+    }
+    return conclude(runner, actor, message, error);
+}
+
+/* The time at which the message after this one was sent; `now` if there is none yet. */
+static int64_t next_sent_at(const dctx_message_t *message, int64_t now)
+{
+    dctx_node_t *next = atomic_load_explicit(&message->node.next, memory_order_acquire);
+    bool stamped = next != NULL && next->kind == DCTX_NODE_MESSAGE &&
+                   (next->flags & DCTX_MESSAGE_METERED) != 0;
+    return stamped ? dctx_message_of(next)->sent_at : now;
+}
+
+bool dctx_handle_measured_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message)
+{
+    dctx_gauge_t *gauge = atomic_load_explicit(&actor->gauge, memory_order_relaxed);
+    dctx_meter_t *meter = atomic_load_explicit(&gauge->metered, memory_order_relaxed);
+    int64_t begin = dctx_now_(runner->system);
+    uint64_t failed = dctx_tally_read(&runner->tallies, DCTX_TALLY_FAILED);
+    int64_t sent_at = message->sent_at;
+    atomic_store_explicit(&meter->oldest, next_sent_at(message, begin), memory_order_relaxed);
+    if (!dctx_handle_(runner, actor, message))
+        return false;
+    dctx_timing_record_(&meter->run, dctx_now_(runner->system) - begin);
+    bool kept = (message->node.flags & DCTX_MESSAGE_KEPT) != 0;
+    if (!kept) /* one that is kept for later waits on */
+        dctx_timing_record_(&meter->wait, begin - sent_at);
+    if (!kept && (message->node.flags & DCTX_MESSAGE_HANDLED))
+        dctx_meter_add_(&meter->handled, 1);
+    dctx_meter_add_(&meter->failed, dctx_tally_read(&runner->tallies, DCTX_TALLY_FAILED) - failed);
+    return true;
+}
+
+/* ---- one plain message after the other ---------------------------------------------------------- */
+
+/* All that a node says of itself but what follows it: of a plain one this is the same in all. */
+static inline uint64_t word_of(const dctx_node_t *node)
+{
+    uint64_t word;
+    _Static_assert(sizeof *node == sizeof node->next + sizeof word, "the rest is one word");
+    memcpy(&word, (const char *)node + sizeof node->next, sizeof word);
+    return word;
+}
+
+static uint64_t plain_word(uint32_t generation)
+{
+    return word_of(&(dctx_node_t){.generation = generation, .kind = DCTX_NODE_MESSAGE});
+}
+
+/* Whether nothing is special about the actor that this thread alone would change. */
+static inline bool is_plain(const dctx_actor_t *actor)
+{
+    return !actor->unstashed && !actor->stopping && actor->extra == NULL;
+}
+
+/* Whether nothing has come up that others bring up at any time. */
+static inline bool is_undisturbed(dctx_system_t *system, dctx_actor_t *actor, uint32_t generation)
+{
+    return atomic_load_explicit(&actor->serving, memory_order_relaxed) == generation &&
+           !dctx_urgent_waits_(actor) && dctx_phase_(system) < DCTX_PHASE_CLOSING &&
+           !atomic_load_explicit(&system->intercepted, memory_order_relaxed);
+}
+
+/* A handled one whose value nobody needs to destroy. */
+static inline void dispose_plain(dctx_runner_t *runner, dctx_message_t *message)
+{
+    dctx_lot_spend(&runner->spent, message->snapshot);
+    dctx_pool_give_(&runner->system->pool, &runner->cells, message);
+    dctx_tally_own(&runner->tallies, DCTX_TALLY_HANDLED);
+}
+
+dctx_plain_t dctx_handle_plain_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned *n,
+                                unsigned most)
+{
+    dctx_system_t *system = runner->system;
+    dctx_node_t *node = actor->out.tail;
+    uint32_t generation = atomic_load_explicit(&actor->serving, memory_order_acquire);
+    uint64_t plain = plain_word(generation);
+    dctx_scope_t scope;
+    if (word_of(node) != plain || !is_plain(actor) || actor->start != NULL ||
+        system->options.hop_spans)
+        return DCTX_PLAIN_LOOK;
+    const dctx_snapshot_t *open = runner->warm;
+    if (open != NULL)
+        scope = runner->warm_scope;
+    while (*n < most && word_of(node) == plain && is_undisturbed(system, actor, generation)) {
+        dctx_message_t *message = dctx_message_of(node);
+        const dctx_snapshot_t *snapshot = message->snapshot;
+        const dctx_type_t *type = message->type;
+        if (snapshot == NULL || dctx_snapshot_looks_due_(snapshot) ||
+            (type != NULL && type->destroy != NULL))
+            break;
+        /* Whether the next one has the same context. Only now may that be looked at: once user code runs, the
+         * thread can be given up, and the mailbox be another's. */
+        dctx_node_t *next = atomic_load_explicit(&node->next, memory_order_acquire);
+        bool many =
+            next != NULL && word_of(next) == plain && dctx_message_of(next)->snapshot == snapshot;
+        dctx_busy_begin(runner, actor, message, type, snapshot, "actor:");
+        if (open != snapshot) {
+            if (open != NULL)
+                (void)dctx_scope_unwind_(&scope);
+            open = NULL;
+            dctx_error_t refused = enter(runner, snapshot, actor->scope, &scope);
+            if (__builtin_expect(refused != DCTX_OK, 0)) {
+                runner->warm = NULL;
+                dctx_message_die_(system, actor->scope + DCTX_NAME_AT, message, refused);
+                return conclude(runner, actor, message, refused) ? DCTX_PLAIN_TAKEN
+                                                                 : DCTX_PLAIN_ABANDONED;
+            }
+        }
+        runner->warm = NULL;
+        dctx_error_t error = actor->handler(actor, message, actor->state);
+        if (__builtin_expect(error != DCTX_OK || word_of(node) != plain || !is_plain(actor), 0)) {
+            dctx_error_t outcome = DCTX_ERR_NO_REPLY;
+            note_outcome(runner, actor, message, error, &outcome);
+            return leave_handled(runner, actor, message, &scope, outcome, many)
+                       ? DCTX_PLAIN_TAKEN
+                       : DCTX_PLAIN_ABANDONED;
+        }
+        open = many && dctx_scope_is_fresh_(&scope) ? snapshot : NULL;
+        if (open == NULL)
+            leave(runner, actor, &scope);
+        if (!dctx_busy_end(runner))
+            return DCTX_PLAIN_ABANDONED;
+        if (next == NULL)
+            next = atomic_load_explicit(&node->next, memory_order_acquire);
+        if (next == NULL) {
+            node->flags = DCTX_MESSAGE_HANDLED;
+            node->outcome = (uint8_t)DCTX_ERR_NO_REPLY;
+            return DCTX_PLAIN_TAKEN;
+        }
+        actor->out.tail = next;
+        dispose_plain(runner, message);
+        node = next;
+        ++*n;
+    }
+    runner->warm = open;
+    if (open != NULL)
+        runner->warm_scope = scope;
+    return DCTX_PLAIN_LOOK;
+}
