@@ -18,6 +18,7 @@
 #include "alarm.h"
 #include "cell.h"
 #include "life_signal.h"
+#include "timers.h"
 
 /* Of a child, as its parent sees it. */
 typedef enum dctx_bond_state {
@@ -29,6 +30,14 @@ typedef enum dctx_bond_state {
     DCTX_BOND_BEGINNING, /* an order is out */
     DCTX_BOND_STOPPING   /* a stop is out */
 } dctx_bond_state_t;
+
+/* Among the children that are restarted together: see round.h. */
+typedef enum dctx_bond_place {
+    DCTX_BOND_NOWHERE = 0,
+    DCTX_BOND_SPARED,
+    DCTX_BOND_UP,
+    DCTX_BOND_DOWN
+} dctx_bond_place_t;
 
 enum {
     DCTX_BOND_REPORTS = 4, /* of a child that its parent may not have come past yet: at most 3 */
@@ -48,6 +57,9 @@ typedef struct dctx_bond {
     struct dctx_bond *older, *younger;
     struct dctx_bond *before, *after; /* among those that wait to be stopped */
     bool queued;                      /* it is one of these */
+    uint8_t place;                    /* dctx_bond_place_t */
+    dctx_timer_node_t node;           /* in the heap of that place */
+    uint64_t born;                    /* a number among siblings, rising; 0: it is not counted */
     dctx_bond_state_t state;
     bool listed;
     bool gone;                            /* it has ended */

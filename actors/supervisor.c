@@ -7,6 +7,7 @@
 #include "actor.h"
 #include "exit.h"
 #include "life.h"
+#include "round.h"
 #include "system.h"
 #include "handle.h"
 
@@ -28,6 +29,7 @@ typedef struct dctx_supervisor {
     dctx_bond_t *first, *last;
     dctx_bond_t *round;     /* whose failure began the round that goes on; NULL: none does */
     bool rested;            /* the round's back-off is over */
+    dctx_round_t members;   /* and the other children; but for one for one, where nobody is in it */
     unsigned newest, count; /* of `restarts`, a ring */
     int64_t restarts[];     /* when they were: options.max_restarts */
 } dctx_supervisor_t;
@@ -91,6 +93,11 @@ dctx_error_t dctx_supervisor_make_(dctx_kin_t *kin, const dctx_supervision_t *op
     return DCTX_OK;
 }
 
+uint64_t dctx_supervisor_looks_(const dctx_kin_t *kin)
+{
+    return kin->supervisor->members.looks;
+}
+
 void dctx_supervisor_reset_(dctx_kin_t *kin)
 {
     dctx_supervisor_t *self = kin->supervisor;
@@ -114,6 +121,8 @@ static void enlist(dctx_kin_t *kin, dctx_bond_t *bond)
     else
         kin->oldest = bond;
     kin->youngest = bond;
+    if (!for_one(kin->supervisor))
+        dctx_round_add_(&kin->supervisor->members, bond);
 }
 
 /* Takes a bond out of those that wait to be stopped, if it is there. */
@@ -150,6 +159,7 @@ static void delist(dctx_kin_t *kin, dctx_bond_t *bond)
     if (!bond->listed)
         return;
     unqueue(kin->supervisor, bond);
+    dctx_round_remove_(&kin->supervisor->members, bond);
     bond->listed = false;
     *(bond->older != NULL ? &bond->older->younger : &kin->oldest) = bond->younger;
     *(bond->younger != NULL ? &bond->younger->older : &kin->youngest) = bond->older;
@@ -236,12 +246,13 @@ static void stop_next(dctx_runner_t *runner, dctx_kin_t *kin)
 }
 
 /* NULL: for its own failure. True if it was not to be stopped before. */
-static bool doom(dctx_bond_t *bond, const dctx_exit_t *why)
+static bool doom(dctx_supervisor_t *self, dctx_bond_t *bond, const dctx_exit_t *why)
 {
     if (bond->doomed)
         return false;
     bond->doomed = true;
     bond->member = false;
+    dctx_round_settle_(&self->members, bond);
     /* It says so until the stop is sent; see dctx_bond_stop_(). */
     bond->stop_cause = dctx_exit_ref(why);
     return true;
@@ -253,7 +264,8 @@ static void doom_from(dctx_supervisor_t *self, dctx_bond_t *oldest, const dctx_b
                       const dctx_exit_t *why)
 {
     for (dctx_bond_t *bond = oldest; bond != NULL; bond = bond->younger) {
-        if (doom(bond, bond == failed ? NULL : why) || bond->queued)
+        self->members.looks++;
+        if (doom(self, bond, bond == failed ? NULL : why) || bond->queued)
             queue_first(self, bond);
     }
 }
@@ -308,28 +320,6 @@ static void begin_one(dctx_runner_t *runner, dctx_supervisor_t *self, dctx_bond_
         order_begin(runner, bond);
 }
 
-/* The member that has to retire next, or whose answer is waited for: *ret_wait. NULL: all are down. */
-static dctx_bond_t *next_to_retire(const dctx_kin_t *kin, bool *ret_wait)
-{
-    *ret_wait = false;
-    for (dctx_bond_t *bond = kin->youngest; bond != NULL; bond = bond->older) {
-        if (!bond->member)
-            continue;
-        *ret_wait = bond->state == DCTX_BOND_RETIRING || bond->state == DCTX_BOND_BEGINNING;
-        if (*ret_wait || !bond->down)
-            return bond;
-    }
-    return NULL;
-}
-
-static dctx_bond_t *oldest_member(const dctx_kin_t *kin)
-{
-    dctx_bond_t *bond = kin->oldest;
-    while (bond != NULL && !bond->member)
-        bond = bond->younger;
-    return bond;
-}
-
 /* The next step of a round. */
 static void go_round(dctx_runner_t *runner, dctx_kin_t *kin)
 {
@@ -337,7 +327,7 @@ static void go_round(dctx_runner_t *runner, dctx_kin_t *kin)
     if (self->round == NULL)
         return;
     bool wait = false;
-    dctx_bond_t *bond = next_to_retire(kin, &wait);
+    dctx_bond_t *bond = dctx_round_next_up_(&self->members, &wait);
     if (wait)
         return;
     if (bond != NULL) {
@@ -347,7 +337,7 @@ static void go_round(dctx_runner_t *runner, dctx_kin_t *kin)
     if (!self->rested && rest(runner, self, self->round))
         return;
     self->rested = true;
-    bond = oldest_member(kin);
+    bond = dctx_round_oldest_down_(&self->members);
     if (bond != NULL) {
         order_begin(runner, bond);
     } else {
@@ -366,13 +356,7 @@ static void restart(dctx_runner_t *runner, dctx_kin_t *kin, dctx_bond_t *bond)
             order_retire(runner, bond, NULL);
         return;
     }
-    bool rest_only = self->options.strategy == DCTX_REST_FOR_ONE;
-    bool concerned = !rest_only;
-    for (dctx_bond_t *each = kin->oldest; each != NULL; each = each->younger) {
-        concerned = concerned || each == bond;
-        if (concerned && !each->doomed)
-            each->member = true;
-    }
+    dctx_round_widen_(&self->members, self->options.strategy == DCTX_REST_FOR_ONE ? bond : NULL);
     self->round = bond;
     self->rested = false;
     go_round(runner, kin);
@@ -448,7 +432,7 @@ static void stop_for(dctx_runner_t *runner, dctx_kin_t *kin, dctx_bond_t *bond)
     bool all = self->options.strategy == DCTX_ALL_FOR_ONE;
     if (!for_one(self))
         doom_from(self, all ? kin->oldest : bond, bond, bond->failure);
-    else if (doom(bond, NULL))
+    else if (doom(self, bond, NULL))
         queue_last(self, bond);
     stop_next(runner, kin);
     go_round(runner, kin);
@@ -533,6 +517,7 @@ static bool take_failure(dctx_runner_t *runner, dctx_actor_t *actor, dctx_bond_t
         return true;
     bond->down = bond->state == DCTX_BOND_BEGINNING;
     bond->state = DCTX_BOND_FAILED;
+    dctx_round_settle_(&kin_of(actor)->supervisor->members, bond);
     if (dctx_life_is_suspended_(actor))
         return true;
     return decide(runner, actor, bond);
@@ -541,6 +526,7 @@ static bool take_failure(dctx_runner_t *runner, dctx_actor_t *actor, dctx_bond_t
 static void take_retired(dctx_runner_t *runner, dctx_kin_t *kin, dctx_bond_t *bond)
 {
     bond->down = true;
+    dctx_round_settle_(&kin->supervisor->members, bond);
     if (bond->doomed)
         return;
     if (for_one(kin->supervisor)) {
@@ -554,6 +540,7 @@ static void take_retired(dctx_runner_t *runner, dctx_kin_t *kin, dctx_bond_t *bo
 static void take_begun(dctx_runner_t *runner, dctx_kin_t *kin, dctx_bond_t *bond)
 {
     bond->down = bond->member = false;
+    dctx_round_settle_(&kin->supervisor->members, bond);
     if (bond->doomed)
         return;
     bond->state = DCTX_BOND_RUNNING;
@@ -574,8 +561,8 @@ static bool forget(dctx_runner_t *runner, dctx_actor_t *actor, dctx_bond_t *bond
         self->stopping = NULL;
     if (self->round == bond) {
         /* Another stands for the round; nothing is waited for any more. */
-        bond->member = false;
-        self->round = oldest_member(kin);
+        dctx_round_remove_(&self->members, bond);
+        self->round = dctx_round_any_(&self->members);
         self->rested = true;
     }
     delist(kin, bond);

@@ -34,6 +34,9 @@ bool dctx_supervisor_resume_(dctx_runner_t *runner, dctx_actor_t *actor);
 /* It begins anew: forgets what its children did. */
 void dctx_supervisor_reset_(dctx_kin_t *kin);
 
+/* How often it has looked at a child to restart or stop several together: what that costs. */
+uint64_t dctx_supervisor_looks_(const dctx_kin_t *kin);
+
 /* Signals to a parent. False: abandoned. */
 bool dctx_supervisor_take_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_bond_t *bond,
                            dctx_signal_kind_t kind);
