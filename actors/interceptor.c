@@ -124,6 +124,7 @@ dctx_verdict_t dctx_passage_delay(const dctx_passage_t *passage, int64_t delay_n
     dctx_transit_t *transit = transit_of(passage);
     if (delay_ns > transit->delay_ns)
         transit->delay_ns = delay_ns;
+    transit->timed = true;
     return DCTX_DELAY;
 }
 
@@ -144,12 +145,26 @@ void dctx_transit_init(dctx_transit_t *transit, const dctx_pipeline_t *pipeline,
     transit->pipeline = pipeline;
     transit->inbound = inbound;
     transit->skipped = false;
+    transit->timed = false;
     transit->delay_ns = 0;
     transit->passed = 0;
     transit->stage = 0;
     for (size_t i = 0; i < pipeline->count; i++)
         transit->slots[i] = NULL;
     transit->reason[0] = transit->reason[sizeof transit->reason - 1] = '\0';
+}
+
+/* DCTX_DELAY that nobody gave a time to would have the message go round and round without a pause. */
+static dctx_verdict_t judge(dctx_transit_t *transit,
+                            dctx_verdict_t (*ask)(const dctx_passage_t *passage, void *arg),
+                            void *arg)
+{
+    transit->timed = false;
+    dctx_verdict_t verdict = ask(&transit->passage, arg);
+    if (verdict == DCTX_DELAY && !transit->timed)
+        return dctx_passage_reject(&transit->passage,
+                                   "an interceptor delays by dctx_passage_delay() only");
+    return verdict;
 }
 
 dctx_verdict_t dctx_transit_outbound_(dctx_transit_t *transit)
@@ -160,7 +175,7 @@ dctx_verdict_t dctx_transit_outbound_(dctx_transit_t *transit)
         const dctx_interceptor_t *stage = &pipeline->stages[i - 1];
         if (stage->outbound == NULL)
             continue;
-        dctx_verdict_t verdict = stage->outbound(&transit->passage, stage->arg);
+        dctx_verdict_t verdict = judge(transit, stage->outbound, stage->arg);
         if (verdict == DCTX_DELAY)
             delayed = true;
         else if (verdict != DCTX_CONTINUE)
@@ -177,7 +192,7 @@ dctx_verdict_t dctx_transit_inbound_(dctx_transit_t *transit)
         transit->stage = transit->passed;
         dctx_verdict_t verdict = DCTX_CONTINUE;
         if (stage->inbound != NULL)
-            verdict = stage->inbound(&transit->passage, stage->arg);
+            verdict = judge(transit, stage->inbound, stage->arg);
         if (verdict != DCTX_CONTINUE)
             return verdict;
     }

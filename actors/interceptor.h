@@ -25,6 +25,7 @@ typedef struct dctx_transit {
     const dctx_pipeline_t *pipeline;
     bool inbound;
     bool skipped; /* an interceptor around the handler did not run it */
+    bool timed;   /* the stage at work said for how long it delays */
     int64_t delay_ns;
     size_t passed; /* how many let it in, for handled() */
     size_t stage;  /* whose turn it is */

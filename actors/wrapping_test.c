@@ -363,6 +363,31 @@ Test(wrapping, a_message_may_be_delayed_again, .init = fixture_init)
     close_world();
 }
 
+/* Left alone it would come again at once, and again, and keep a worker busy for good. */
+static dctx_verdict_t delay_without_a_time(const dctx_passage_t *passage, void *arg)
+{
+    (void)passage;
+    (void)arg;
+    return DCTX_DELAY;
+}
+
+Test(wrapping, a_delay_needs_a_time, .init = fixture_init)
+{
+    dctx_interceptor_t in = {.name = "in", .inbound = delay_without_a_time};
+    dctx_interceptor_t out = {.name = "out", .outbound = delay_without_a_time};
+    open_world(NULL, 0);
+    dctx_ref_t a = spawn_with("a", &in, 1);
+    tell_uint(a, 1);
+    expect("dead:DCTX_ERR_REJECTED ");
+    close_world();
+    open_world(&out, 1);
+    a = spawn_with("a", NULL, 0);
+    uint64_t value = 1;
+    cr_assert_eq(dctx_tell(a, DCTX_TYPE_UINT64, &value), DCTX_ERR_REJECTED);
+    cr_assert_not_null(strstr(dctx_error_detail(), "dctx_passage_delay()"));
+    close_world();
+}
+
 Test(wrapping, no_stop_waits_for_what_is_delayed, .init = fixture_init)
 {
     for (int inbound = 0; inbound < 2; inbound++) {

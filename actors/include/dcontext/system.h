@@ -84,7 +84,8 @@ typedef enum dctx_verdict {
     DCTX_DROP = 1, /* dead-letter it with DCTX_ERR_REJECTED; the sender is not told, an asker is */
     /* outbound: the send returns DCTX_ERR_REJECTED; inbound: as DCTX_DROP; dctx_passage_reject() */
     DCTX_REJECT = 2,
-    DCTX_DELAY = 3 /* it comes later: only by dctx_passage_delay() */
+    /* it comes later: by dctx_passage_delay(); returned without that it is DCTX_REJECT */
+    DCTX_DELAY = 3
 } dctx_verdict_t;
 
 /*
