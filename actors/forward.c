@@ -90,8 +90,7 @@ dctx_error_t dctx_forward(dctx_actor_t *self, const dctx_message_t *message, dct
     if (error != DCTX_OK)
         return error;
     dctx_message_t *from = dctx_message_own(message);
-    if (from->node.flags & DCTX_MESSAGE_REMOTE)
-        dctx_runner_forget_type_(dctx_runner_here);
+    dctx_runner_keep_type_(dctx_runner_here, from);
     error = needs_relay(self, message, to) ? send_relayed(self, from, to) : dctx_send_on_(to, from);
     (void)dctx_scope_pop(&scope);
     if (error == DCTX_OK)

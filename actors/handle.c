@@ -137,7 +137,7 @@ static void note_outcome(dctx_runner_t *runner, dctx_actor_t *actor, dctx_messag
     if (__builtin_expect(error != DCTX_OK, 0)) {
         dctx_tally_own(&runner->tallies, DCTX_TALLY_FAILED);
         dctx_log(DCTX_LOG_WARNING, "%s failed on a message of type \"%s\": %s",
-                 actor->scope + DCTX_NAME_AT, dctx_message_type(message), dctx_error_name(error));
+                 actor->scope + DCTX_NAME_AT, dctx_runner_type_(runner), dctx_error_name(error));
         *ret_error = error;
     }
     if (__builtin_expect(actor->extra != NULL, 0) && !dctx_runner_is_given_up(runner))

@@ -324,7 +324,7 @@ static void format_where(const dctx_runner_t *runner, const dctx_kin_t *kin, cha
     else if (runner->callback != NULL)
         snprintf(where, WHERE_MAX, "%s", runner->callback);
     else if (message != NULL && message->node.kind == DCTX_NODE_MESSAGE)
-        snprintf(where, WHERE_MAX, "handler of \"%s\"", dctx_message_type(message));
+        snprintf(where, WHERE_MAX, "handler of \"%s\"", dctx_runner_type_(runner));
     else if (message != NULL)
         snprintf(where, WHERE_MAX, "on_reply");
 }

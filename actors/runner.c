@@ -1,6 +1,7 @@
 #include "runner.h"
 
 #include <linux/membarrier.h>
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -79,6 +80,28 @@ void dctx_runner_forget_type_(dctx_runner_t *runner)
         atomic_store(&runner->remote_type, NULL);
     }
     (void)dctx_runner_is_given_up(runner); /* waits for who has read it meanwhile */
+}
+
+void dctx_runner_keep_type_(dctx_runner_t *runner, const dctx_message_t *message)
+{
+    runner->moved_type[0] = '\0';
+    if (!(message->node.flags & DCTX_MESSAGE_REMOTE))
+        return;
+    snprintf(runner->moved_type, sizeof runner->moved_type, "%s", message->parcel->type);
+    dctx_runner_forget_type_(runner);
+}
+
+const char *dctx_runner_type_(const dctx_runner_t *runner)
+{
+    const dctx_message_t *message = runner->message;
+    const char *name = dctx_message_type(message);
+    if (message == NULL || name[0] != '\0')
+        return name;
+    /* A descriptor outlives what is of its type; and what comes encoded has none. */
+    const dctx_type_t *type = atomic_load_explicit(&runner->type, memory_order_relaxed);
+    if (type == NULL && (message->node.flags & DCTX_MESSAGE_MOVED))
+        return runner->moved_type;
+    return dctx_type_label_(type);
 }
 
 bool dctx_runner_may_wait_(const dctx_runner_t *runner)

@@ -25,6 +25,8 @@ typedef enum dctx_runner_kind {
     DCTX_RUNNER_WORLD /* whoever drives a test world, in the place of a worker */
 } dctx_runner_kind_t;
 
+enum { DCTX_TYPE_SHOWN = 256 }; /* of a type's name, where it is shown */
+
 typedef struct dctx_runner {
     dctx_tallies_t tallies; /* written by the thread itself */
     dctx_system_t *system;
@@ -52,7 +54,9 @@ typedef struct dctx_runner {
     _Atomic(uint64_t) since_sequence;         /* the sequence then */
     dctx_message_t *message; /* that it is busy with, if any; read under `lock` too */
     struct dctx_end *end;    /* of the actor whose on_stop it is in, else NULL; the thread's own */
-    const char *callback;    /* what it is in, where no message says so; NULL: a message does */
+    /* Of what came encoded, once its handler has sent it on or kept it; the thread's own. */
+    char moved_type[DCTX_TYPE_SHOWN];
+    const char *callback; /* what it is in, where no message says so; NULL: a message does */
 
     /* Of what is urgent in the actor's turn. The thread's own, until it is given up: then of who stops the system. */
     dctx_node_t *urgent_hand;       /* in its hands */
@@ -105,6 +109,11 @@ bool dctx_runner_is_given_up(dctx_runner_t *runner);
 
 /* What `remote_type` points to is going to be freed. */
 void dctx_runner_forget_type_(dctx_runner_t *runner);
+/* The content of the message in hand is going to be moved: its name is kept. */
+void dctx_runner_keep_type_(dctx_runner_t *runner, const dctx_message_t *message);
+/* The name of the type of the message in hand, also when its handler has taken its value, sent it on or kept it; ""
+ * if it has none. For the thread itself, until the end of the callback. */
+const char *dctx_runner_type_(const dctx_runner_t *runner);
 
 /* The thread leaves: says so in `left`, and true. False: it was given up, and may touch nothing of the system's. */
 bool dctx_runner_leave_(dctx_runner_t *runner, dctx_futex_t *left);

@@ -71,8 +71,7 @@ dctx_message_t *dctx_message_keep_(dctx_runner_t *runner, dctx_message_t *from)
     kept->u.request = from->u.request;
     if (from->snapshot != NULL)
         kept->snapshot = dctx_snapshot_ref(from->snapshot);
-    if (from->node.flags & DCTX_MESSAGE_REMOTE)
-        dctx_runner_forget_type_(runner);
+    dctx_runner_keep_type_(runner, from);
     int64_t sent_at = from->sent_at;
     dctx_message_take_content_(kept, from);
     /* It waits on. */
