@@ -8,7 +8,7 @@
 #include <dcontext/internal.h>
 
 enum {
-    KINDS = DCTX_EXIT_NO_ACTOR + 1,
+    KINDS = DCTX_EXIT_UNWATCHED + 1,
     DEPTH_MAX = 32 /* of a chain of causes; past it the first cause is what stays */
 };
 
@@ -28,11 +28,11 @@ static dctx_exit_t *spare(dctx_exit_kind_t kind)
 {
 #define SPARE(k)                                                                                   \
     [k] = {.kind = (k), .error = DCTX_ERR_NOMEM, .who = "", .reason = "", .where = "", .chain = "" }
-    static dctx_exit_t spares[KINDS] = {SPARE(DCTX_EXIT_SELF),      SPARE(DCTX_EXIT_STOPPED),
-                                        SPARE(DCTX_EXIT_PARENT),    SPARE(DCTX_EXIT_SYSTEM),
-                                        SPARE(DCTX_EXIT_FAILED),    SPARE(DCTX_EXIT_START_FAILED),
-                                        SPARE(DCTX_EXIT_TIED),      SPARE(DCTX_EXIT_INTENSITY),
-                                        SPARE(DCTX_EXIT_ESCALATED), SPARE(DCTX_EXIT_NO_ACTOR)};
+    static dctx_exit_t spares[KINDS] = {
+        SPARE(DCTX_EXIT_SELF),     SPARE(DCTX_EXIT_STOPPED),   SPARE(DCTX_EXIT_PARENT),
+        SPARE(DCTX_EXIT_SYSTEM),   SPARE(DCTX_EXIT_FAILED),    SPARE(DCTX_EXIT_START_FAILED),
+        SPARE(DCTX_EXIT_TIED),     SPARE(DCTX_EXIT_INTENSITY), SPARE(DCTX_EXIT_ESCALATED),
+        SPARE(DCTX_EXIT_NO_ACTOR), SPARE(DCTX_EXIT_NODE_LOST), SPARE(DCTX_EXIT_UNWATCHED)};
 #undef SPARE
     return &spares[kind];
 }
@@ -180,6 +180,10 @@ static const char *kind_text(dctx_exit_kind_t kind)
         return "failed with its child";
     case DCTX_EXIT_NO_ACTOR:
         return "gone before";
+    case DCTX_EXIT_NODE_LOST:
+        return "lost with its node";
+    case DCTX_EXIT_UNWATCHED:
+        return "cannot be monitored";
     default:
         return "ended";
     }

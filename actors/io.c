@@ -12,6 +12,7 @@
 #include "gauge.h"
 #include "message.h"
 #include "outgoing.h"
+#include "remote_monitor.h"
 #include "system.h"
 
 enum {
@@ -189,6 +190,8 @@ static void undeliverable(dctx_io_t *io, const char *peer, const char *target,
     bool ask = message->kind == DCTX_LINK_ASK;
     if (ask || message->kind == DCTX_LINK_TELL)
         lose(io, target, type, why, snapshot, ask);
+    else if (message->kind >= DCTX_LINK_WATCH)
+        dctx_far_undelivered_(io, peer, message, why);
     else if (message->kind >= DCTX_LINK_ITEM)
         dctx_channels_undelivered_(system_of(io), &io->runner, peer, message, why);
     else if (message->kind != DCTX_LINK_CANCEL)
@@ -197,8 +200,7 @@ static void undeliverable(dctx_io_t *io, const char *peer, const char *target,
         (void)dctx_ask_return_(system_of(io), &io->runner, message->correlation, why, NULL);
 }
 
-static dctx_error_t hand_to_link(dctx_io_t *io, const char *peer,
-                                 const dctx_link_message_t *message)
+dctx_error_t dctx_io_send_(dctx_io_t *io, const char *peer, const dctx_link_message_t *message)
 {
     if (io->wire == NULL)
         return dctx_fail_(DCTX_ERR_UNREACHABLE, "no node is dialled, none dials us");
@@ -252,7 +254,7 @@ static void send_outgoing(dctx_io_t *io, dctx_outgoing_t *outgoing)
     const char *peer = remote != NULL ? remote->peer->name : outgoing->peer;
     if (outgoing->kind == DCTX_LINK_REPLY || outgoing->kind == DCTX_LINK_ERROR)
         land(io, peer, outgoing->correlation);
-    dctx_error_t error = hand_to_link(io, peer, &message);
+    dctx_error_t error = dctx_io_send_(io, peer, &message);
     if (error != DCTX_OK)
         undeliverable(io, peer, remote != NULL ? remote->label : peer, &message, outgoing->type,
                       error, outgoing->snapshot);
@@ -267,7 +269,7 @@ static void refuse(dctx_io_t *io, const char *peer, uint64_t correlation, dctx_e
         .kind = DCTX_LINK_ERROR, .code = error, .correlation = correlation};
     if (atomic_load_explicit(&system_of(io)->channels.pending, memory_order_relaxed) > 0)
         dctx_channels_close_(system_of(io), &io->runner, peer, correlation, error);
-    dctx_error_t failed = hand_to_link(io, peer, &message);
+    dctx_error_t failed = dctx_io_send_(io, peer, &message);
     if (failed != DCTX_OK)
         dctx_log(DCTX_LOG_INFO, "a refusal to %s is lost: %s", peer, dctx_error_name(failed));
 }
@@ -517,6 +519,11 @@ static void on_message(const char *peer, const dctx_link_message_t *incoming, vo
     case DCTX_LINK_DONE:
         dctx_channels_receive_(system_of(io), &io->runner, peer, incoming);
         break;
+    case DCTX_LINK_WATCH:
+    case DCTX_LINK_UNWATCH:
+    case DCTX_LINK_ENDED:
+        dctx_far_receive_(io, peer, incoming);
+        break;
     default:
         break;
     }
@@ -539,6 +546,10 @@ static void on_peer(const char *name, dctx_peer_event_t event, const char *reaso
         return;
     if (peer != NULL && event == DCTX_PEER_DOWN)
         dctx_asks_fail_(system, &io->runner, peer, DCTX_ERR_UNREACHABLE);
+    if (event == DCTX_PEER_DOWN)
+        dctx_far_down_(io, name, reason);
+    if (io->abandoned)
+        return;
     if (system->options.on_node == NULL)
         return;
     dctx_node_event_t told = event == DCTX_PEER_UP     ? DCTX_NODE_UP
@@ -666,6 +677,13 @@ static void take_node(dctx_io_t *io, dctx_node_t *node)
         finish_command(command, execute(io, command));
         break;
     }
+    case DCTX_NODE_SIGNAL:
+        dctx_far_take_(io, dctx_signal_of(node));
+        if (!io->abandoned) {
+            dctx_signal_release_(dctx_signal_of(node));
+            dctx_tally_own(&io->runner.tallies, DCTX_TALLY_CONSUMED);
+        }
+        break;
     default:
         break;
     }
@@ -743,6 +761,7 @@ static void wait_for_work(dctx_io_t *io, bool more, int64_t due, long timeout)
 
 void dctx_io_unplug_(dctx_io_t *io)
 {
+    dctx_far_close_(io);
     if (io->wire != NULL)
         io->wire->class->destroy(io->wire);
     io->wire = NULL;
@@ -797,11 +816,15 @@ void dctx_io_finish(dctx_io_t *io)
             dctx_outgoing_destroy_((dctx_outgoing_t *)(void *)node);
         else if (node->kind == DCTX_NODE_REFUSAL)
             dctx_message_release_(system_of(io), NULL, dctx_message_of(node));
+        else if (node->kind == DCTX_NODE_SIGNAL)
+            dctx_far_discard_(io, dctx_signal_of(node));
         else
             finish_command((command_t *)(void *)node,
                            dctx_fail_(DCTX_ERR_STOPPED, "the system is stopped"));
     }
     dctx_inflight_finish(&io->inflight);
+    dctx_far_table_finish(&io->watching);
+    dctx_far_table_finish(&io->watched);
     dctx_runner_finish(&io->runner);
     dctx_release_(io->items);
     close(io->event);

@@ -13,6 +13,7 @@
 #include <dcontext/link.h>
 
 #include "cell.h"
+#include "far.h"
 #include "futex.h"
 #include "inflight.h"
 #include "mailbox.h"
@@ -63,7 +64,10 @@ typedef struct dctx_io {
     size_t item_capacity;
     const dctx_peer_t *last_peer;
     dctx_inflight_t inflight;
-    uint64_t refused; /* stamps the link has refused so far */
+    dctx_far_table_t watching; /* our monitors, on actors of other nodes; see remote_monitor.h */
+    uint64_t last_number;      /* of these */
+    dctx_far_table_t watched;  /* other nodes', on our actors */
+    uint64_t refused;          /* stamps the link has refused so far */
 } dctx_io_t;
 
 /* Makes the queue; the thread is started later. DCTX_ERR_NOMEM, DCTX_ERR_IO. */
@@ -83,9 +87,12 @@ bool dctx_io_round_(dctx_io_t *io, int64_t *ret_due);
 /* Wakes it, to look at what is due. Any thread. */
 void dctx_io_wake_(dctx_io_t *io);
 
-/* Puts a node into its mailbox: a dctx_outgoing_t, or the message of a remote ask as a refusal
- * (DCTX_NODE_REFUSAL; its outcome says why). Any thread; the node is the I/O actor's. */
+/* Puts a node into its mailbox: a dctx_outgoing_t, the message of a remote ask as a refusal
+ * (DCTX_NODE_REFUSAL; its outcome says why), or a signal, counted. Any thread; the node is the I/O actor's. */
 void dctx_io_post_(dctx_io_t *io, dctx_node_t *node);
+
+/* Gives a message to the link. As dctx_link_send(); DCTX_ERR_UNREACHABLE also where there is no link. Its thread. */
+dctx_error_t dctx_io_send_(dctx_io_t *io, const char *peer, const dctx_link_message_t *message);
 
 /* Tells the node that was asked that the asker does not wait any more; without memory it is not told, and finds
  * out when it answers. Any thread. */

@@ -27,10 +27,30 @@ static void unref(dctx_signal_kind_t kind, void *record)
         dctx_bond_unref_(record);
 }
 
+/* To the I/O actor, of whose system another node's actor is an address. */
+static bool post_far(dctx_system_t *system, dctx_runner_t *runner, dctx_signal_t *signal,
+                     dctx_signal_kind_t kind)
+{
+    dctx_count_(system, runner, DCTX_TALLY_POSTED);
+    if (runner == NULL && dctx_phase_(system) >= DCTX_PHASE_CLOSING) {
+        dctx_count_(system, runner, DCTX_TALLY_CONSUMED);
+        dctx_system_stirred_(system);
+        return false;
+    }
+    ref(kind, signal->record);
+    signal->node.kind = DCTX_NODE_SIGNAL;
+    signal->node.flags = (uint16_t)kind;
+    atomic_store_explicit(&signal->out, true, memory_order_relaxed);
+    dctx_io_post_(&system->io, &signal->node);
+    return true;
+}
+
 /* `runner` is of this system, or NULL. */
 static bool post(dctx_system_t *system, dctx_runner_t *runner, dctx_ref_t to, dctx_signal_t *signal,
                  dctx_signal_kind_t kind)
 {
+    if (dctx_id_is_remote(to.id_))
+        return post_far(system, runner, signal, kind);
     dctx_actor_t *actor = dctx_slab_at(&system->actors, (uint32_t)to.id_);
     if (actor == NULL)
         return false;

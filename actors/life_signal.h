@@ -45,7 +45,7 @@ static inline dctx_signal_t *dctx_signal_of(dctx_node_t *node)
 }
 
 /*
- * Posts a signal to an actor of any system. `runner`: the calling thread's, whatever its system; NULL
+ * Posts a signal to an actor of any system; to the I/O actor, if `to` is an actor of another node. `runner`: the calling thread's, whatever its system; NULL
  * outside. The record gets a reference for the way. False if the system of the actor is gone, or is
  * being cleared away: then nothing was posted.
  */

@@ -6,6 +6,7 @@
 #include <dcontext/internal.h>
 
 #include "exit.h"
+#include "far.h"
 #include "life.h"
 #include "message.h"
 #include "send.h"
@@ -74,6 +75,8 @@ static bool fill(dctx_monitor_t *watch, dctx_monitor_kind_t kind, dctx_ref_t tar
     watch->kind = kind;
     watch->target = target;
     watch->enter.record = watch->leave.record = watch->down.record = watch;
+    if (dctx_id_is_remote(target.id_))
+        return true;
     watch->spare = dctx_extra_new_();
     return watch->spare != NULL;
 }
@@ -81,7 +84,12 @@ static bool fill(dctx_monitor_t *watch, dctx_monitor_kind_t kind, dctx_ref_t tar
 /* With one reference, for the caller. */
 static dctx_monitor_t *new_watch(dctx_monitor_kind_t kind, dctx_ref_t target)
 {
-    dctx_monitor_t *watch = dctx_calloc_(1, sizeof *watch);
+    bool far = kind == DCTX_MONITOR_NODE || dctx_id_is_remote(target.id_);
+    dctx_monitor_t *watch = dctx_calloc_(1, sizeof *watch + (far ? sizeof *watch->far : 0));
+    if (watch != NULL && far) {
+        watch->far = (struct dctx_far *)(void *)(watch + 1);
+        watch->far->watch = watch;
+    }
     if (watch != NULL && fill(watch, kind, target)) {
         atomic_init(&watch->references, 1);
         return watch;
@@ -89,6 +97,14 @@ static dctx_monitor_t *new_watch(dctx_monitor_kind_t kind, dctx_ref_t target)
     dctx_release_(watch);
     (void)dctx_fail_(DCTX_ERR_NOMEM, "no memory for a monitor");
     return NULL;
+}
+
+dctx_monitor_t *dctx_monitor_of_node_(dctx_ref_t target)
+{
+    dctx_monitor_t *watch = new_watch(DCTX_MONITOR_NODE, target);
+    if (watch != NULL)
+        watch->watcher = (dctx_ref_t){.system_ = target.system_, .id_ = DCTX_ID_REMOTE};
+    return watch;
 }
 
 /* ---- the watcher's own list -------------------------------------------------------------------- */
@@ -158,13 +174,13 @@ static bool delist(dctx_monitor_t *watch)
     return true;
 }
 
-/* Tells one watcher, once. False: abandoned in his callback. */
-static bool tell(dctx_runner_t *runner, dctx_system_t *system, dctx_monitor_t *watch,
-                 const dctx_exit_t *exit)
+bool dctx_monitor_tell_(dctx_runner_t *runner, dctx_system_t *system, dctx_monitor_t *watch,
+                        const dctx_exit_t *exit)
 {
     switch (watch->kind) {
     case DCTX_MONITOR_ACTOR:
     case DCTX_MONITOR_TIE:
+    case DCTX_MONITOR_NODE:
         watch->exit = dctx_exit_ref(exit);
         /* For the one who stops the system, its own actors have ended as well. */
         if (runner != NULL || watch->watcher.system_ != system)
@@ -190,7 +206,7 @@ bool dctx_monitors_tell_(dctx_runner_t *runner, dctx_system_t *system, dctx_moni
     while (monitors->watchers != NULL) {
         dctx_monitor_t *watch = monitors->watchers;
         (void)delist(watch);
-        if (!tell(runner, system, watch, exit))
+        if (!dctx_monitor_tell_(runner, system, watch, exit))
             return false;
         dctx_monitor_unref_(watch);
     }
@@ -215,7 +231,7 @@ static bool take_enter(dctx_runner_t *runner, dctx_actor_t *actor, dctx_monitor_
         return true;
     }
     dctx_exit_t *exit = dctx_life_last_exit_(actor, watch->enter.node.generation);
-    bool on = tell(runner, actor->system, watch, exit);
+    bool on = dctx_monitor_tell_(runner, actor->system, watch, exit);
     dctx_exit_unref(&exit);
     return on;
 }
@@ -307,8 +323,9 @@ static dctx_error_t check(dctx_ref_t who)
 {
     if (dctx_ref_is_none(who))
         return dctx_fail_(DCTX_ERR_INVALID, "there is nobody to watch");
-    if (dctx_ref_is_remote(who))
-        return dctx_fail_(DCTX_ERR_INVALID, "an actor on another node cannot be watched");
+    dctx_system_t *system = who.system_;
+    if (dctx_ref_is_remote(who) && dctx_peers_remote(&system->peers, who.id_) == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "the address is none of this process");
     return DCTX_OK;
 }
 
@@ -440,7 +457,8 @@ static dctx_error_t check_two(dctx_ref_t a, dctx_ref_t b, unsigned flags)
     if (dctx_ref_is_none(a) || dctx_ref_is_none(b) || dctx_ref_equal(a, b))
         return dctx_fail_(DCTX_ERR_INVALID, "a tie needs two actors");
     if (dctx_ref_is_remote(a) || dctx_ref_is_remote(b))
-        return dctx_fail_(DCTX_ERR_INVALID, "only actors of this process can be tied");
+        return dctx_fail_(DCTX_ERR_INVALID, "an actor on another node cannot be tied: monitor it "
+                                            "(dctx_monitor()), and stop when it has ended");
     if (flags & ~(unsigned)DCTX_TIE_ANY_END)
         return dctx_fail_(DCTX_ERR_INVALID, "unknown flags %#x for a tie", flags);
     if (!dctx_life_is_alive_(a) || !dctx_life_is_alive_(b))

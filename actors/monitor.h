@@ -3,7 +3,7 @@
  *
  * A watch is registered by a signal to its target, and told of by a signal to its watcher; the order of the
  * mailboxes decides all races. While it is registered it is in the target's list, which only the target's
- * turn touches. A monitor of an actor is also in that actor's own list, so that it can be taken back,
+ * turn touches; of a target on another node the I/O actor keeps it instead: see remote_monitor.h. A monitor of an actor is also in that actor's own list, so that it can be taken back,
  * which only the watcher's turn touches.
  */
 #ifndef DCTX_MONITOR_H
@@ -23,7 +23,8 @@ typedef enum dctx_monitor_kind {
     DCTX_MONITOR_ACTOR = 1, /* an actor monitors: on_down */
     DCTX_MONITOR_TIE,       /* an actor is tied to the target */
     DCTX_MONITOR_CALL,      /* somebody outside monitors: call */
-    DCTX_MONITOR_WAIT       /* a thread waits: done */
+    DCTX_MONITOR_WAIT,      /* a thread waits: done */
+    DCTX_MONITOR_NODE       /* another node monitors: its I/O actor is told by ours */
 } dctx_monitor_kind_t;
 
 struct dctx_monitor {
@@ -32,6 +33,8 @@ struct dctx_monitor {
     dctx_ref_t target, watcher;
     dctx_signal_t enter, leave, down;
     dctx_extra_t *spare; /* for a target that has none; gone once it has taken `enter` */
+    struct dctx_far
+        *far; /* of one that goes between nodes, the I/O actor's: see far.h; else NULL */
 
     /* In the target's list, in its turn. */
     struct dctx_monitor *next, **place; /* place: NULL when it is not in the list */
@@ -68,6 +71,14 @@ void dctx_monitor_unref_(dctx_monitor_t *watch);
 void dctx_monitor_ref_(dctx_monitor_t *watch);
 void dctx_untie_unref_(void *untie);
 void dctx_untie_ref_(void *untie);
+
+/* For another node, on an actor here, to be told by way of the I/O actor. One reference; NULL without memory. */
+dctx_monitor_t *dctx_monitor_of_node_(dctx_ref_t target);
+
+/* Tells whoever monitors that the target has ended, once. `runner`: the calling thread's; NULL for the one who stops
+ * `system`. False: abandoned in his callback. */
+bool dctx_monitor_tell_(dctx_runner_t *runner, dctx_system_t *system, dctx_monitor_t *watch,
+                        const dctx_exit_t *exit);
 
 /* Takes back all that the actor monitors. */
 void dctx_monitors_withdraw_(dctx_runner_t *runner, dctx_monitors_t *monitors);

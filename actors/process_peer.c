@@ -34,6 +34,14 @@ static dctx_error_t hold(dctx_actor_t *self, const dctx_message_t *message, void
     return error;
 }
 
+/* Fails with what it is told. */
+static dctx_error_t fail(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    (void)state;
+    dctx_self_fail(self, DCTX_ERR_IO, dctx_message_get(message, DCTX_TYPE_STRING));
+    return DCTX_OK;
+}
+
 int main(int argc, char **argv)
 {
     dctx_system_t *system = NULL;
@@ -41,11 +49,13 @@ int main(int argc, char **argv)
     dctx_ref_t ref;
     dctx_system_options_t options = {.name = "peer", .workers = 2, .dead_after_ms = 60000};
     dctx_actor_options_t answers = {.name = "answers", .handler = answer};
+    dctx_actor_options_t fails = {.name = "fails", .handler = fail};
     dctx_actor_options_t holds = {.name = "holds", .handler = hold};
     if (argc != 2 || DCTX_REGISTER_KEYS(NULL, &tenant) != DCTX_OK ||
         dctx_registry_freeze(NULL) != DCTX_OK || dctx_system_new(&options, &system) != DCTX_OK ||
         dctx_spawn(system, &answers, &ref) != DCTX_OK ||
         dctx_spawn(system, &holds, &ref) != DCTX_OK ||
+        dctx_spawn(system, &fails, &ref) != DCTX_OK ||
         dctx_system_bind(system, argv[1], &endpoint) != DCTX_OK) {
         fprintf(stderr, "process_peer: %s\n", dctx_error_detail());
         return 1;

@@ -158,6 +158,57 @@ static void check_kill(const char *endpoint)
     finish(&system);
 }
 
+/* ---- its actors are monitored ------------------------------------------------------------------ */
+
+typedef struct ends {
+    gate_t told;
+    dctx_exit_kind_t kind; /* of the last */
+    char text[512];
+} ends_t;
+
+static void on_end(dctx_ref_t who, const dctx_exit_t *exit, void *arg)
+{
+    ends_t *ends = arg;
+    (void)who;
+    ends->kind = dctx_exit_kind(exit);
+    (void)dctx_exit_format(exit, ends->text, sizeof ends->text);
+    gate_pass(&ends->told);
+}
+
+Test(process, actors_of_a_killed_one_are_lost_once, .init = set_up, .timeout = 60)
+{
+    enum { MONITORS = 100 };
+    ends_t ends = {.told = GATE_INIT}, failed = {.told = GATE_INIT};
+    dctx_exit_t *exit = NULL;
+    dctx_ref_t answers, fails;
+    peer_t peer = start_peer("tcp://127.0.0.1:*");
+    dctx_system_t *system = start(&(dctx_system_options_t){
+        .name = "tester", .workers = 2, .heartbeat_ms = 60000, .dead_after_ms = 120000});
+    cr_assert_eq(dctx_system_find(system, "answers@peer", &answers), DCTX_OK);
+    cr_assert_eq(dctx_system_find(system, "fails@peer", &fails), DCTX_OK);
+    cr_assert_eq(dctx_system_connect(system, "peer", peer.endpoint), DCTX_OK);
+    /* Set before it is up; one that ends there first. */
+    for (int i = 0; i < MONITORS; i++)
+        cr_assert_eq(dctx_monitor_call(answers, on_end, &ends), DCTX_OK);
+    cr_assert_eq(dctx_monitor_call(fails, on_end, &failed), DCTX_OK);
+    DCTX_WITH_SCOPE("edge")
+        cr_assert_eq(dctx_tell(fails, DCTX_TYPE_STRING, "now"), DCTX_OK);
+    cr_assert(gate_wait(&failed.told, 1));
+    cr_assert_str_eq(failed.text,
+                     "fails@peer: failed: DCTX_ERR_IO \"now\" in handler of \"string\" "
+                     "under edge > remote:fails");
+    cr_assert_eq(gate_count(&ends.told), 0);
+    kill_peer(&peer);
+    cr_assert(gate_wait(&ends.told, MONITORS));
+    cr_assert_eq(ends.kind, DCTX_EXIT_NODE_LOST, "%s", ends.text);
+    /* It is dialled still, so another monitor waits for it to come. */
+    cr_assert_eq(dctx_await_end(answers, 20, &exit), DCTX_ERR_TIMEOUT);
+    finish(&system);
+    cr_assert_eq(gate_count(&ends.told), MONITORS);
+    cr_assert_eq(gate_count(&failed.told), 1);
+    cr_assert_eq(rmdir(directory), 0);
+}
+
 Test(process, a_killed_one_over_tcp, .init = set_up, .timeout = 60)
 {
     check_kill("tcp://127.0.0.1:*");

@@ -177,6 +177,9 @@ void dctx_system_counters_read(const dctx_system_t *self, dctx_system_counters_t
     c.cancels_received = dctx_system_sum_(system, DCTX_TALLY_CANCELS_RECEIVED);
     uint64_t landed = dctx_system_sum_(system, DCTX_TALLY_FLIGHTS_ENDED);
     c.remote_in_flight = dctx_system_sum_(system, DCTX_TALLY_FLIGHTS_BEGUN) - landed;
+    uint64_t unwatched = dctx_system_sum_(system, DCTX_TALLY_WATCHED_ENDED);
+    c.remote_monitors = dctx_system_sum_(system, DCTX_TALLY_WATCHED_BEGUN) - unwatched;
+    c.remote_monitors_refused = dctx_system_sum_(system, DCTX_TALLY_WATCHES_REFUSED);
     c.asks = dctx_system_sum_(system, DCTX_TALLY_ASKS);
     c.late_replies = dctx_system_sum_(system, DCTX_TALLY_LATE);
     c.remote_sent = dctx_system_sum_(system, DCTX_TALLY_REMOTE_SENT);

@@ -71,6 +71,7 @@ struct dctx_connection {
     uint64_t told;         /* taken in here, and the other side was told */
     uint32_t window;       /* of the other side, at most ours */
     size_t limit;          /* the longest record that the other side takes, as far as it said */
+    uint8_t kinds;         /* the last kind of message that it knows */
 
     /* Who is there. Set by the handshake, but for what is said to a dialled one, which is set
      * before. */

@@ -17,7 +17,7 @@ bool dctx_node_name_is_valid_(const char *name, size_t size)
 
 void dctx_hello_encode_(const dctx_hello_t *hello, dctx_writer_t *writer)
 {
-    dctx_write_map(writer, 3 + (hello->limit != 0) + (hello->to[0] != '\0'));
+    dctx_write_map(writer, 3 + (hello->limit != 0) + (hello->kinds != 0) + (hello->to[0] != '\0'));
     dctx_write_cstr(writer, "node");
     dctx_write_cstr(writer, hello->node);
     dctx_write_cstr(writer, "incarnation");
@@ -27,6 +27,10 @@ void dctx_hello_encode_(const dctx_hello_t *hello, dctx_writer_t *writer)
     if (hello->limit != 0) {
         dctx_write_cstr(writer, "limit");
         dctx_write_uint(writer, hello->limit);
+    }
+    if (hello->kinds != 0) {
+        dctx_write_cstr(writer, "kinds");
+        dctx_write_uint(writer, hello->kinds);
     }
     if (hello->to[0] != '\0') {
         dctx_write_cstr(writer, "to");
@@ -82,6 +86,11 @@ dctx_error_t dctx_hello_decode_(dctx_bytes_t payload, dctx_hello_t *ret_hello)
             if (hello.limit != 0)
                 dctx_reader_fail(&reader, DCTX_ERR_MALFORMED);
             hello.limit = dctx_read_uint(&reader);
+        } else if (is(key, "kinds")) {
+            uint64_t kinds = dctx_read_uint(&reader);
+            if (hello.kinds != 0)
+                dctx_reader_fail(&reader, DCTX_ERR_MALFORMED);
+            hello.kinds = kinds > UINT8_MAX ? UINT8_MAX : (uint8_t)kinds;
         } else {
             dctx_read_skip(&reader);
         }

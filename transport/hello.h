@@ -16,6 +16,7 @@ typedef struct dctx_hello {
     uint64_t incarnation;
     uint32_t window;
     uint64_t limit; /* the longest record that it takes; 0: not said */
+    uint8_t kinds;  /* the last kind of message that it knows; 0: not said */
 } dctx_hello_t;
 
 /* 1 to 63 of A-Z a-z 0-9 _ . - */

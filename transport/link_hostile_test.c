@@ -636,3 +636,72 @@ Test(hostile, a_listener_that_answers_wrongly_is_refused_and_dialled_again, .ini
     zmq_close(router);
     node_close(&node);
 }
+
+/* ---- an older peer --------------------------------------------------------------------------- */
+
+static bool has_undelivered(node_t *const *nodes, const void *arg)
+{
+    (void)arg;
+    return count_told(nodes[0], TOLD_UNDELIVERED) > 0;
+}
+
+/* One that does not say which kinds it knows is sent no newer ones: it would refuse the frame. */
+Test(hostile, an_older_peer_is_not_sent_newer_kinds, .init = fixture_init)
+{
+    node_t node = {.link = NULL};
+    fake_t fake;
+    open_node(&node, &fake, NULL);
+    for (int kind = DCTX_LINK_WATCH; kind <= DCTX_LINK_ENDED; kind++) {
+        cr_assert_eq(send_kind(&node, "front", (dctx_link_kind_t)kind, 1, "", NULL),
+                     DCTX_ERR_VERSION);
+        cr_assert(strstr(dctx_error_detail(), "front knows no messages of kind") != NULL);
+    }
+    cr_assert_eq(send_kind(&node, "front", (dctx_link_kind_t)(DCTX_LINK_ENDED + 1), 1, "", NULL),
+                 DCTX_ERR_INVALID);
+    cr_assert_eq(send_kind(&node, "front", DCTX_LINK_DONE, 1, "", NULL), DCTX_OK);
+    expect_kind(&fake, &node, DCTX_LINK_DONE);
+    expect_alive(&fake, &node, "after newer kinds");
+    /* But what it sends is taken, whatever it said. */
+    dctx_record_t record = {.kind = DCTX_LINK_WATCH, .sequence = 1, .correlation = 5};
+    fake_send_record(&fake, &record);
+    expect_alive(&fake, &node, "after a watch");
+    cr_assert_eq(counters_of(&node).received, 1);
+    close_node(&node, &fake);
+}
+
+/* What was held while that was not known comes back. */
+Test(hostile, newer_kinds_held_for_an_older_peer_come_back, .init = fixture_init)
+{
+    node_t node = {.link = NULL};
+    node_t *nodes[] = {&node, NULL};
+    char endpoint[64];
+    size_t size = sizeof(endpoint);
+    int none = 0;
+    uint8_t id[256], hello[1024], map[512], frame[1024];
+    void *router = zmq_socket(zsys_init(), ZMQ_ROUTER);
+    zmq_setsockopt(router, ZMQ_LINGER, &none, sizeof(none));
+    cr_assert_eq(zmq_bind(router, "tcp://127.0.0.1:*"), 0);
+    cr_assert_eq(zmq_getsockopt(router, ZMQ_LAST_ENDPOINT, endpoint, &size), 0);
+    node_open(&node, "front", NULL, NULL);
+    cr_assert_eq(dctx_link_connect(node.link, "back", endpoint), DCTX_OK);
+    cr_assert_eq(send_kind(&node, "back", DCTX_LINK_WATCH, 77, "", NULL), DCTX_OK);
+    cr_assert(run_until(nodes, readable, &router));
+    int id_size = zmq_recv(router, id, sizeof(id), 0);
+    cr_assert_gt(zmq_recv(router, hello, sizeof(hello), 0), 0);
+    dctx_record_t record = {.kind = DCTX_KIND_WELCOME,
+                            .payload = {map, hello_bytes(map, "back", 9, NULL, 10)}};
+    dctx_frame_begin_(frame);
+    dctx_record_write_(&record, frame + DCTX_FRAME_HEAD);
+    zmq_send(router, id, (size_t)id_size, ZMQ_SNDMORE);
+    zmq_send(router, frame, DCTX_FRAME_HEAD + dctx_record_size_(&record), 0);
+    cr_assert(run_until(nodes, has_undelivered, NULL));
+    for (size_t i = 0; i < node.told_count; i++) {
+        if (node.told[i].what != TOLD_UNDELIVERED)
+            continue;
+        cr_assert_eq(node.told[i].code, DCTX_ERR_VERSION);
+        cr_assert_eq(node.told[i].correlation, 77);
+    }
+    cr_assert(dctx_link_peer_is_up(node.link, "back"));
+    zmq_close(router);
+    node_close(&node);
+}

@@ -135,9 +135,12 @@ dctx_error_t dctx_link_record_(dctx_link_t *link, const dctx_connection_t *conne
                                zmq_msg_t *ret_stamp)
 {
     (void)zmq_msg_init(ret_stamp);
-    if (message->kind < DCTX_LINK_TELL || message->kind > DCTX_LINK_DONE)
+    if (message->kind < DCTX_LINK_TELL || message->kind > DCTX_LINK_ENDED)
         return dctx_fail_(DCTX_ERR_INVALID, "a link sends no messages of kind %d",
                           (int)message->kind);
+    if (connection != NULL && message->kind > connection->kinds)
+        return dctx_fail_(DCTX_ERR_VERSION, "peer %s knows no messages of kind %d: it is older",
+                          connection->peer->name, (int)message->kind);
     if (message->target.size > DCTX_TARGET_MAX || message->type.size > DCTX_TARGET_MAX)
         return dctx_fail_(DCTX_ERR_LIMIT, "target and type have at most %d bytes, not %zu and %zu",
                           DCTX_TARGET_MAX, message->target.size, message->type.size);
@@ -247,7 +250,8 @@ static void say_who(dctx_link_t *link, dctx_connection_t *connection, uint8_t ki
         return; /* HELLO is repeated, and so brings another WELCOME */
     dctx_hello_t hello = {.incarnation = link->incarnation,
                           .window = link->options.window,
-                          .limit = link->options.message_limit};
+                          .limit = link->options.message_limit,
+                          .kinds = DCTX_KIND_MESSAGE_LAST};
     strcpy(hello.node, link->node);
     if (kind == DCTX_KIND_HELLO)
         strcpy(hello.to, connection->peer->name);
@@ -302,6 +306,7 @@ void dctx_link_up_(dctx_link_t *link, dctx_connection_t *connection, const dctx_
         hello->window < link->options.window ? hello->window : link->options.window;
     connection->limit =
         hello->limit == 0 || hello->limit > SIZE_MAX ? SIZE_MAX : (size_t)hello->limit;
+    connection->kinds = hello->kinds == 0 ? DCTX_KIND_UNSAID : hello->kinds;
     link->counters.peers_up++;
     dctx_link_note_due_(link, link->now + link->heartbeat);
     if (link->options.curve != NULL)

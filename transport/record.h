@@ -29,7 +29,8 @@ enum {
     DCTX_KIND_BYE = 6,
     DCTX_KIND_ACK = 7,
     DCTX_KIND_MESSAGE = 16, /* the first kind that has a sequence number */
-    DCTX_KIND_MESSAGE_LAST = 26,
+    DCTX_KIND_MESSAGE_LAST = 29,
+    DCTX_KIND_UNSAID = 26,  /* the last kind that a peer knows which does not say */
     DCTX_KIND_SKIPPED = 128 /* the first kind that a reader skips when it does not know it */
 };
 

@@ -155,3 +155,89 @@ LAW(when_a_node_goes_each_ask_of_it_ends_once, .name = "here")
     check(gate_count(&far.answered) == asked);
     part(&far);
 }
+
+/* ---- ends over there ------------------------------------------------------------------------- */
+
+enum { WORKERS = 12, MONITORS = 60 };
+
+typedef struct ends {
+    gate_t told;
+    _Atomic(int) times[MONITORS];
+    dctx_ref_t workers[WORKERS]; /* as "here" addresses them */
+} ends_t;
+
+/* One monitor of many. */
+typedef struct one {
+    ends_t *ends;
+    int number;
+} one_t;
+
+static dctx_error_t fail_or_stop(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    const uint64_t *fails = dctx_message_get(message, DCTX_TYPE_UINT64);
+    (void)state;
+    if (*fails)
+        dctx_self_fail(self, DCTX_ERR_IO, "told to");
+    else
+        dctx_self_stop(self);
+    return DCTX_OK;
+}
+
+static void hear_end(dctx_ref_t who, const dctx_exit_t *exit, void *arg)
+{
+    one_t *one = arg;
+    char name[128];
+    dctx_exit_kind_t kind = dctx_exit_kind(exit);
+    check(dctx_ref_format(who, name, sizeof name) > 0);
+    cr_assert_str_eq(dctx_exit_who(exit), name);
+    check(kind == DCTX_EXIT_SELF || kind == DCTX_EXIT_FAILED || kind == DCTX_EXIT_SYSTEM ||
+          kind == DCTX_EXIT_NO_ACTOR || kind == DCTX_EXIT_NODE_LOST);
+    if (kind == DCTX_EXIT_FAILED) {
+        cr_assert_str_eq(dctx_exit_reason(exit), "told to");
+        cr_assert_str_eq(dctx_exit_where(exit), "handler of \"uint64\"");
+        check(strstr(dctx_exit_chain(exit), "edge > remote:w") != NULL);
+    }
+    one->ends->times[one->number]++;
+    gate_pass(&one->ends->told);
+}
+
+/* They end, the connection breaks, their node goes: in any order; and our own system at last. */
+LAW(the_end_of_each_actor_elsewhere_is_told_once, .name = "here")
+{
+    far_t far;
+    ends_t ends = {.told = GATE_INIT};
+    one_t all[MONITORS];
+    meet(ground, &far, answer_some);
+    for (int i = 0; i < WORKERS; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "w%d@there", i);
+        check(dctx_system_find(ground->system, name, &ends.workers[i]) == DCTX_OK);
+        name[strlen(name) - 6] = '\0';
+        if (i != 3) /* who has never been */
+            (void)spawn(far.there, name, fail_or_stop, NULL);
+    }
+    if (ground->world != NULL && draw(ground, 2) == 0)
+        check(dctx_test_net_set(ground->world, &(dctx_test_net_t){.delay_ns = 300000,
+                                                                  .jitter_ns = 500000,
+                                                                  .sever = 30000}) == DCTX_OK);
+    uint64_t goes = draw(ground, MONITORS + 20);
+    for (int i = 0; i < MONITORS; i++) {
+        dctx_ref_t worker = ends.workers[draw(ground, WORKERS)];
+        all[i] = (one_t){.ends = &ends, .number = i};
+        check(dctx_monitor_call(worker, hear_end, &all[i]) == DCTX_OK);
+        if (draw(ground, 6) == 0) {
+            uint64_t fails = draw(ground, 2);
+            DCTX_WITH_SCOPE("edge")
+                check(dctx_tell(worker, DCTX_TYPE_UINT64, &fails) == DCTX_OK);
+        }
+        if (draw(ground, 3) == 0)
+            linger(ground, (int64_t)draw(ground, 3000000));
+        if ((uint64_t)i == goes)
+            finish(&far.there);
+    }
+    linger(ground, (int64_t)draw(ground, 20) * 1000000);
+    part(&far);
+    check(gate_count(&ends.told) == MONITORS);
+    for (int i = 0; i < MONITORS; i++)
+        check(ends.times[i] == 1);
+}

@@ -37,7 +37,13 @@ typedef enum dctx_exit_kind {
     DCTX_EXIT_INTENSITY =
         8, /* a supervisor: its children failed too often; the cause is the last */
     DCTX_EXIT_ESCALATED = 9, /* a supervisor: its child failed, and it passes that on */
-    DCTX_EXIT_NO_ACTOR = 10  /* for a monitor: it had ended before */
+    DCTX_EXIT_NO_ACTOR = 10, /* for a monitor: it had ended before */
+    /* For a monitor of an actor on another node: the connection to that node went down, or did not
+     * come up, or there is none. Whether the actor lives is not known. DCTX_ERR_UNREACHABLE. */
+    DCTX_EXIT_NODE_LOST = 11,
+    /* The same: its node does not tell, for a reason that the error names: DCTX_ERR_VERSION (it is
+     * too old), DCTX_ERR_FULL, DCTX_ERR_NOMEM. The actor may well live. */
+    DCTX_EXIT_UNWATCHED = 12
 } dctx_exit_kind_t;
 
 /*
@@ -149,14 +155,23 @@ typedef void (*dctx_down_call_fn)(dctx_ref_t who, const dctx_exit_t *exit, void 
  * can monitor many, and one many times. A monitor ends with the one who set it up, and when that one
  * is restarted.
  *
+ * Of an actor on another node on_down runs once too, behind all that it had sent before: with how
+ * it ended, and that exit's causes, in which names are "actor@node"; with DCTX_EXIT_NO_ACTOR, when
+ * nobody there has that name; with DCTX_EXIT_NODE_LOST, as soon as the connection goes down, and
+ * then not again when the node comes back, where the actor may have lived on. Such an address is a
+ * name, so it is the actor that has the name when the monitor gets there. A node that is dialled and
+ * not up has dead_after_ms of the system's options to come up, and one that is neither dialled nor
+ * has dialled us is lost at once; a tell to it would be held, and a dead letter.
+ *
  * Ownership: `arg` is the caller's. ret_monitor may be NULL; else the caller gives *ret_monitor back
  *   with dctx_demonitor(), be it before or after on_down has run, or else it lasts as long as the
  *   actor (until its restart). The exit is lent for the call.
- * Errors: DCTX_ERR_INVALID (not in a callback of the actor, no on_down, or `who` is on another
- *   node), DCTX_ERR_NOMEM, DCTX_ERR_STOPPED (the system of `who` is gone).
+ * Errors: DCTX_ERR_INVALID (not in a callback of the actor, or no on_down), DCTX_ERR_NOMEM,
+ *   DCTX_ERR_STOPPED (the system of `who` is gone).
  * Thread-safety: the actor's callbacks.
- * Limits and units: actors of this process, in any system of it. An actor that is left behind in
- *   a callback when its system stops does not end, and nobody hears that it did.
+ * Limits and units: a node takes 65536 monitors of another one; of texts of an exit at most 4096
+ *   bytes come over, of names 128. An actor that is left behind in a callback when its system
+ *   stops does not end, and nobody hears that it did.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_monitor(dctx_actor_t *self, dctx_ref_t who,
                                                       dctx_down_fn on_down, void *arg,
@@ -200,7 +215,7 @@ enum {
  * tied already makes a second tie.
  *
  * Ownership: none.
- * Errors: DCTX_ERR_INVALID (none, the same, or on another node), DCTX_ERR_NO_ACTOR, DCTX_ERR_NOMEM,
+ * Errors: DCTX_ERR_INVALID (none, the same, or on another node: monitor that one), DCTX_ERR_NO_ACTOR, DCTX_ERR_NOMEM,
  *   DCTX_ERR_STOPPED.
  * Thread-safety: any thread. One that ends while it is being tied has its end told; where its cell
  *   is in use again already, as DCTX_EXIT_NO_ACTOR, which counts as a failure.

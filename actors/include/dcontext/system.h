@@ -361,6 +361,8 @@ typedef struct dctx_system_counters {
     uint64_t blocked;          /* callbacks that kept a worker for longer than handler_warn_ms */
     uint64_t failures;         /* of actors: dctx_self_fail(), and what counts as such */
     uint64_t restarts;         /* of actors */
+    uint64_t remote_monitors;  /* gauge: that other nodes have on actors here */
+    uint64_t remote_monitors_refused; /* of other nodes: too many, or a number that is in use */
 } dctx_system_counters_t;
 DCTX_EXPORT void dctx_system_counters_read(const dctx_system_t *system,
                                            dctx_system_counters_t *ret_counters);

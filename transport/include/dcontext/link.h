@@ -41,17 +41,22 @@ typedef enum dctx_link_kind {
     DCTX_LINK_CREDIT = 23, /* more of it */
     DCTX_LINK_PUT = 24,    /* an item from the asker */
     DCTX_LINK_ROOM = 25,   /* room for items, to the asker */
-    DCTX_LINK_DONE = 26    /* the asker has sent the last item */
+    DCTX_LINK_DONE = 26,   /* the asker has sent the last item */
+    /* Three that only a peer is sent that said, by `kinds` in the handshake, that it knows them. */
+    DCTX_LINK_WATCH = 27,   /* tell me when the actor `target` ends; under a number of mine */
+    DCTX_LINK_UNWATCH = 28, /* no more */
+    DCTX_LINK_ENDED = 29    /* it has ended; the payload says how */
 } dctx_link_kind_t;
 
 /* A message. Sending, all that it points to is borrowed during the call. Received, all is
  * borrowed during the callback but the snapshot, which can be kept with dctx_snapshot_ref(). */
 typedef struct dctx_link_message {
     dctx_link_kind_t kind;
-    dctx_error_t code;    /* of DCTX_LINK_ERROR; the payload is its reason, as UTF-8 */
-    uint64_t correlation; /* an ask's, and its reply's; chosen by the asker; 0 for a tell */
-    dctx_bytes_t target;  /* actor name, at most 255 bytes; empty for replies */
-    dctx_bytes_t type;    /* type name of the payload, at most 255 bytes */
+    dctx_error_t code; /* of DCTX_LINK_ERROR; the payload is its reason, as UTF-8 */
+    uint64_t
+        correlation; /* an ask's, and its reply's; chosen by the asker; 0 for a tell. A watch's */
+    dctx_bytes_t target; /* actor name, at most 255 bytes; empty for replies */
+    dctx_bytes_t type;   /* type name of the payload, at most 255 bytes */
     dctx_bytes_t payload;
     const dctx_snapshot_t *snapshot; /* NULL when sending: no stamp; never NULL when received */
 } dctx_link_message_t;
@@ -67,7 +72,7 @@ typedef enum dctx_peer_event {
 
 /* Why a message that dctx_link_send() had accepted was not delivered: DCTX_ERR_UNREACHABLE, or
  * DCTX_ERR_LIMIT where it turned out to be more than the peer, or the policy on what leaves,
- * takes. */
+ * takes; DCTX_ERR_VERSION where the peer turned out not to know the kind. */
 typedef void (*dctx_link_undelivered_fn)(const char *peer, const dctx_link_message_t *message,
                                          dctx_error_t why, void *arg);
 
@@ -154,8 +159,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_link_disconnect(dctx_link_t *link,
  *
  * Ownership: everything is copied or referenced; the caller keeps its own.
  * Errors: DCTX_ERR_UNREACHABLE (no peer of that name is dialled or connected), DCTX_ERR_FULL
- *   (queue_limit), DCTX_ERR_LIMIT and DCTX_ERR_CODEC (message or stamp), DCTX_ERR_NOMEM. Nothing
- *   was sent then.
+ *   (queue_limit), DCTX_ERR_LIMIT and DCTX_ERR_CODEC (message or stamp), DCTX_ERR_NOMEM,
+ *   DCTX_ERR_VERSION (the peer does not know this kind). Nothing was sent then.
  * Limits and units: message_limit, this link's and the peer's.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_link_send(dctx_link_t *link, const char *peer,
