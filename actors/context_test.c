@@ -253,3 +253,82 @@ Test(context, a_burst_of_one_context_is_handled_each_as_if_alone, .init = fixtur
     cr_assert_eq(burst.wrong, 0);
     finish(&system);
 }
+
+/* ---- the context that a message came with ------------------------------------------------------ */
+
+typedef struct taken {
+    dctx_ref_t other;
+    gate_t seen;
+    dctx_snapshot_t *carried, *answered;
+} taken_t;
+
+static void on_answer(dctx_actor_t *self, dctx_error_t status, const dctx_message_t *reply,
+                      void *state, void *arg)
+{
+    taken_t *taken = state;
+    (void)self;
+    (void)arg;
+    cr_assert_eq(status, DCTX_ERR_CODEC);
+    cr_assert_eq(dctx_message_context(reply, &taken->answered), DCTX_OK);
+    gate_pass(&taken->seen);
+}
+
+static dctx_error_t refuse(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    (void)self;
+    (void)message;
+    (void)state;
+    return DCTX_ERR_CODEC;
+}
+
+static dctx_error_t take_context(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    taken_t *taken = state;
+    cr_assert_eq(tenant_set("the handler's"), DCTX_OK);
+    cr_assert_eq(dctx_message_context(message, NULL), DCTX_ERR_INVALID);
+    cr_assert_eq(dctx_message_context(NULL, &taken->carried), DCTX_ERR_INVALID);
+    cr_assert_eq(dctx_message_context(message, &taken->carried), DCTX_OK);
+    cr_assert_eq(dctx_ask(self, taken->other, NULL, NULL, 0, on_answer, NULL), DCTX_OK);
+    gate_pass(&taken->seen);
+    return DCTX_OK;
+}
+
+static void expect_context(dctx_snapshot_t *snapshot, const char *who, const char *way)
+{
+    char text[128];
+    (void)dctx_snapshot_chain_format(snapshot, text, sizeof text);
+    cr_assert_str_eq(text, way);
+    DCTX_WITH_SNAPSHOT(snapshot) {
+        cr_assert_str_eq(tenant_get_or(""), who);
+    }
+    dctx_snapshot_unref(&snapshot);
+}
+
+Test(context, a_message_gives_the_one_it_came_with, .init = fixture_init, .timeout = 30)
+{
+    taken_t taken = {.seen = GATE_INIT};
+    dctx_system_t *system = start(NULL);
+    taken.other = spawn(system, "refuser", refuse, NULL);
+    dctx_ref_t taker = spawn(system, "taker", take_context, &taken);
+    DCTX_WITH_SCOPE("edge") {
+        cr_assert_eq(tenant_set("acme"), DCTX_OK);
+        tell_uint(taker, 0);
+    }
+    cr_assert(gate_wait(&taken.seen, 2));
+    expect_context(taken.carried, "acme", "edge");
+    expect_context(taken.answered, "the handler's", "edge > actor:taker");
+    tell_uint(taker, 0);
+    cr_assert(gate_wait(&taken.seen, 4));
+    expect_context(taken.carried, "", "");
+    expect_context(taken.answered, "the handler's", "actor:taker");
+
+    dctx_message_t *reply = NULL;
+    dctx_snapshot_t *none = NULL;
+    cr_assert_eq(dctx_ask_wait(taken.other, NULL, NULL, 5000, &reply), DCTX_ERR_CODEC);
+    if (reply != NULL) {
+        cr_assert_eq(dctx_message_context(reply, &none), DCTX_OK);
+        expect_context(none, "", "");
+    }
+    dctx_message_destroy(&reply);
+    finish(&system);
+}

@@ -371,6 +371,19 @@ const char *dctx_message_reason(const dctx_message_t *message)
     return message->value;
 }
 
+dctx_error_t dctx_message_context(const dctx_message_t *message, dctx_snapshot_t **ret_snapshot)
+{
+    if (message == NULL || ret_snapshot == NULL)
+        return dctx_fail_(DCTX_ERR_INVALID, "no message, or no place for its context");
+    dctx_snapshot_t *context = message->snapshot;
+    if (context == NULL && dctx_runner_here != NULL)
+        context = dctx_runner_here->system->empty;
+    if (context == NULL)
+        return dctx_snapshot_empty(NULL, ret_snapshot);
+    *ret_snapshot = dctx_snapshot_ref(context);
+    return DCTX_OK;
+}
+
 dctx_ref_t dctx_message_sender(const dctx_message_t *message)
 {
     if (message == NULL || message->node.kind != DCTX_NODE_MESSAGE ||

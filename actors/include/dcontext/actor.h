@@ -230,9 +230,22 @@ DCTX_EXPORT const char *dctx_message_reason(const dctx_message_t *message);
 DCTX_EXPORT dctx_ref_t dctx_message_sender(const dctx_message_t *message);
 
 /*
+ * The context that a message came with, whatever the handler has set meanwhile and without this actor's
+ * scope: to give it to a sub-task (dctx_work_t), to compare, to keep. What the handler sees now is
+ * dctx_fork(). Of a reply it is that of the ask; where there is none, the empty one.
+ *
+ * Ownership: the caller owns a reference: dctx_snapshot_unref().
+ * Errors: DCTX_ERR_INVALID; of what is read on a thread of no system, also those of
+ *   dctx_snapshot_empty(). Thread-safety: as dctx_message_get(). Limits and units: none.
+ */
+DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_message_context(const dctx_message_t *message,
+                                                              dctx_snapshot_t **ret_snapshot);
+
+/*
  * Answer an ask: once; a reply to what is no ask, or a second one, is DCTX_ERR_INVALID. Replies
  * carry no context back. With dctx_reply_error() the asker sees `error` (not DCTX_OK) and the
- * reason.
+ * reason; on another node DCTX_ERR_REJECTED and the reason, unless `error` is one that the runtime
+ * itself ends asks with (docs/wire.md has them).
  *
  * Ownership, Errors: as dctx_tell(); an asker that has gone is no error.
  * Thread-safety: the callback the message came to.
