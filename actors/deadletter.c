@@ -46,6 +46,15 @@ void dctx_message_die_(dctx_system_t *system, const char *target, dctx_message_t
     dctx_message_die_with_(system, target, message, reason, NULL, "");
 }
 
+dctx_error_t dctx_message_turn_away_(dctx_runner_t *runner, const dctx_message_t *message,
+                                     dctx_error_t reason, const char *words)
+{
+    dctx_message_die_with_(runner->system, runner->actor->scope + DCTX_NAME_AT,
+                           dctx_message_own(message), reason, NULL, words);
+    runner->unhandled = true;
+    return reason;
+}
+
 const char *dctx_target_name_(dctx_actor_t *actor, const dctx_node_t *node)
 {
     uint64_t life = atomic_load_explicit(&actor->life, memory_order_acquire);

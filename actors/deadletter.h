@@ -27,6 +27,11 @@ void dctx_message_die_(dctx_system_t *system, const char *target, dctx_message_t
 void dctx_message_die_with_(dctx_system_t *system, const char *target, dctx_message_t *message,
                             dctx_error_t reason, const dctx_exit_t *exit, const char *words);
 
+/* For a handler of the library's own that has nobody to send the message in hand to: makes it a dead letter, that was
+ * not handled. Returns the reason, for the handler to return: an asker gets it. */
+dctx_error_t dctx_message_turn_away_(dctx_runner_t *runner, const dctx_message_t *message,
+                                     dctx_error_t reason, const char *words);
+
 /* Answers an ask that nobody answered with an error, and releases the message. */
 void dctx_message_finish_(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t *message,
                           dctx_error_t error);

@@ -134,7 +134,11 @@ static void note_outcome(dctx_runner_t *runner, dctx_actor_t *actor, dctx_messag
                          dctx_error_t error, dctx_error_t *ret_error)
 {
     message->node.flags |= DCTX_MESSAGE_HANDLED;
-    if (__builtin_expect(error != DCTX_OK, 0)) {
+    if (__builtin_expect(error != DCTX_OK, 0) && runner->unhandled) {
+        message->node.flags &= (uint16_t)~DCTX_MESSAGE_HANDLED;
+        runner->unhandled = false;
+        *ret_error = error;
+    } else if (__builtin_expect(error != DCTX_OK, 0)) {
         dctx_tally_own(&runner->tallies, DCTX_TALLY_FAILED);
         dctx_log(DCTX_LOG_WARNING, "%s failed on a message of type \"%s\": %s",
                  actor->scope + DCTX_NAME_AT, dctx_runner_type_(runner), dctx_error_name(error));

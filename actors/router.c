@@ -16,6 +16,7 @@
 #include <dcontext/internal.h>
 #include <dcontext/router.h>
 
+#include "deadletter.h"
 #include "gauge.h"
 #include "message.h"
 #include "send.h"
@@ -437,6 +438,11 @@ static uint64_t choose_any(dctx_router_t *self)
     return id;
 }
 
+static dctx_error_t nobody(void)
+{
+    return dctx_fail_(DCTX_ERR_NO_ACTOR, "no member of the router is alive");
+}
+
 dctx_error_t dctx_router_pick(dctx_router_t *self, const dctx_type_t *type, const void *value,
                               dctx_ref_t *ret_ref)
 {
@@ -448,7 +454,7 @@ dctx_error_t dctx_router_pick(dctx_router_t *self, const dctx_type_t *type, cons
     if (__builtin_expect(id == 0, 0))
         id = choose_any(self);
     if (id == 0)
-        return dctx_fail_(DCTX_ERR_NO_ACTOR, "no member of the router is alive");
+        return nobody();
     *ret_ref = ref_of(self, id);
     return DCTX_OK;
 }
@@ -471,7 +477,7 @@ static dctx_error_t all_members(dctx_router_t *self, dctx_ref_t **ret_members, s
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a broadcast");
     if (count == 0) {
         dctx_release_(members);
-        return dctx_fail_(DCTX_ERR_NO_ACTOR, "no member of the router is alive");
+        return nobody();
     }
     *ret_members = members;
     *ret_count = count;
@@ -481,11 +487,15 @@ static dctx_error_t all_members(dctx_router_t *self, dctx_ref_t **ret_members, s
 static dctx_error_t tell_all(dctx_router_t *self, const dctx_type_t *type, const void *value)
 {
     dctx_ref_t *members = NULL;
+    dctx_group_sent_t sent = {0};
     size_t count = 0;
     dctx_error_t error = all_members(self, &members, &count);
     if (error == DCTX_OK)
-        error = dctx_tell_all_(self->system, members, count, type, value, NULL);
+        error = dctx_tell_all_(self->system, members, count, type, value, &sent);
     dctx_release_(members);
+    /* All may have ended meanwhile. */
+    if (error == DCTX_OK && sent.delivered == 0 && dctx_router_size(self) == 0)
+        return nobody();
     return error;
 }
 
@@ -545,12 +555,9 @@ static dctx_error_t broadcast(dctx_router_t *self, const dctx_message_t *message
     return tell_all(self, message->type, message->value);
 }
 
-static dctx_error_t forward(dctx_actor_t *front, const dctx_message_t *message, void *state)
+static dctx_error_t forward(dctx_router_t *self, dctx_actor_t *front, const dctx_message_t *message)
 {
-    dctx_router_t *self = state;
     const dctx_type_t *type = self->options.key_type;
-    if (self->options.route == DCTX_ROUTE_BROADCAST)
-        return broadcast(self, message);
     const void *value = type != NULL ? dctx_message_get(message, type) : NULL;
     for (;;) {
         dctx_ref_t ref = DCTX_REF_NONE;
@@ -560,6 +567,20 @@ static dctx_error_t forward(dctx_actor_t *front, const dctx_message_t *message, 
         if (error != DCTX_ERR_NO_ACTOR || dctx_ref_is_none(ref) || is_alive(self, ref.id_))
             return error;
     }
+}
+
+/* The handler of the address. What nobody gets is a dead letter, as if the address itself had gone. */
+static dctx_error_t pass_on(dctx_actor_t *front, const dctx_message_t *message, void *state)
+{
+    dctx_router_t *self = state;
+    bool all = self->options.route == DCTX_ROUTE_BROADCAST;
+    dctx_error_t error = all ? broadcast(self, message) : forward(self, front, message);
+    if (error == DCTX_OK)
+        return DCTX_OK;
+    /* Whoever is told of it may well get errors of his own. */
+    char words[256];
+    snprintf(words, sizeof words, "%s", dctx_error_detail());
+    return dctx_message_turn_away_(dctx_runner_here, message, error, words);
 }
 
 static void let_go(void *state)
@@ -586,7 +607,7 @@ static dctx_error_t spawn_front(dctx_router_t *self, const char *name)
     if (name == NULL)
         return DCTX_OK;
     dctx_actor_options_t options = {
-        .name = name, .handler = forward, .state = self, .destroy_state = let_go};
+        .name = name, .handler = pass_on, .state = self, .destroy_state = let_go};
     atomic_store_explicit(&self->holders, 2, memory_order_relaxed);
     dctx_error_t error = dctx_spawn(self->system, &options, &self->front);
     if (error != DCTX_OK)

@@ -495,6 +495,96 @@ Test(router, broadcasts_what_comes_to_its_address, .init = set_up, .timeout = 60
     dctx_free(endpoint);
 }
 
+/* What the last dead letter said. */
+typedef struct last_letter {
+    gate_t gate;
+    dctx_error_t reason;
+    bool ask;
+    char target[32], type[32], chain[64], detail[64];
+} last_letter_t;
+
+static void keep_letter(const dctx_dead_letter_t *letter, void *arg)
+{
+    last_letter_t *last = arg;
+    last->reason = letter->reason;
+    last->ask = letter->ask;
+    snprintf(last->target, sizeof last->target, "%s", letter->target);
+    snprintf(last->type, sizeof last->type, "%s", letter->type);
+    snprintf(last->chain, sizeof last->chain, "%s", letter->chain);
+    snprintf(last->detail, sizeof last->detail, "%s", letter->detail);
+    gate_pass(&last->gate);
+}
+
+static void check_letter(last_letter_t *last, long count, bool ask)
+{
+    cr_assert(gate_wait(&last->gate, count), "%ld of %ld", gate_count(&last->gate), count);
+    cr_assert_eq(last->reason, DCTX_ERR_NO_ACTOR);
+    cr_assert_eq(last->ask, ask);
+    cr_assert_str_eq(last->target, "pool");
+    cr_assert_str_eq(last->type, "uint64");
+    cr_assert_str_eq(last->chain, "edge");
+    cr_assert_str_eq(last->detail, "no member of the router is alive");
+}
+
+/* Told and asked, from this node and from another, once nobody is left. */
+static void check_deserted(dctx_route_t how, const dctx_ref_t *froms, last_letter_t *last)
+{
+    uint64_t value = 1;
+    for (int i = 0; i < 2; i++) {
+        DCTX_SCOPE("edge");
+        long before = gate_count(&last->gate);
+        cr_assert_eq(dctx_tell(froms[i], DCTX_TYPE_UINT64, &value), DCTX_OK);
+        check_letter(last, before + 1, false);
+        dctx_message_t *reply = NULL;
+        dctx_error_t error = dctx_ask_wait(froms[i], DCTX_TYPE_UINT64, &value, WAIT_MS, &reply);
+        dctx_message_destroy(&reply);
+        bool all = how == DCTX_ROUTE_BROADCAST;
+        /* Which argument was invalid over there is not told on the way back. */
+        dctx_error_t refused = i == 0 ? DCTX_ERR_INVALID : DCTX_ERR_REJECTED;
+        cr_assert_eq(error, all ? refused : DCTX_ERR_NO_ACTOR, "%s", dctx_error_name(error));
+        if (!all)
+            check_letter(last, before + 2, true);
+    }
+}
+
+Test(router, what_comes_to_its_address_and_finds_nobody_is_a_dead_letter, .init = set_up,
+     .timeout = 60)
+{
+    last_letter_t last = {.gate = GATE_INIT};
+    dctx_system_t *here = start(&(dctx_system_options_t){.workers = 1, .name = "here"});
+    dctx_system_t *there = start(&(dctx_system_options_t){
+        .workers = 2, .name = "there", .on_dead_letter = keep_letter, .arg = &last});
+    char *endpoint = NULL;
+    cr_assert_eq(dctx_system_bind(there, "tcp://127.0.0.1:*", &endpoint), DCTX_OK);
+    cr_assert_eq(dctx_system_connect(here, "there", endpoint), DCTX_OK);
+    for (dctx_route_t how = DCTX_ROUTE_ROUND_ROBIN; how <= DCTX_ROUTE_BROADCAST; how++) {
+        worker_t worker = {.work = &work};
+        dctx_ref_t member = spawn(there, NULL, do_work, &worker), froms[2];
+        dctx_router_options_t options = {.route = how,
+                                         .members = &member,
+                                         .member_count = 1,
+                                         .key_type = DCTX_TYPE_UINT64,
+                                         .key = key_of,
+                                         .name = "pool"};
+        dctx_router_t *router = NULL;
+        cr_assert_eq(dctx_router_new(there, &options, &router), DCTX_OK);
+        froms[0] = dctx_router_ref(router);
+        cr_assert_eq(dctx_system_find(here, "pool@there", &froms[1]), DCTX_OK);
+        cr_assert_eq(dctx_stop(member), DCTX_OK);
+        wait_size(router, 0);
+        uint64_t failed = counters(there).failed;
+        check_deserted(how, froms, &last);
+        cr_assert_eq(counters(there).failed, failed, "no handler has failed");
+        dctx_router_destroy(&router);
+        cr_assert_eq(dctx_await_end(froms[0], WAIT_MS, NULL), DCTX_OK, "the name is free");
+    }
+    uint64_t dead = (uint64_t)gate_count(&last.gate);
+    cr_assert_eq(counters(there).dead_lettered, dead);
+    finish(&here);
+    finish(&there);
+    dctx_free(endpoint);
+}
+
 Test(router, what_was_sent_before_its_end_is_handled, .init = set_up, .timeout = 60)
 {
     enum { COUNT = 2000 };

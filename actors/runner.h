@@ -56,6 +56,8 @@ typedef struct dctx_runner {
     struct dctx_end *end;    /* of the actor whose on_stop it is in, else NULL; the thread's own */
     /* Of what came encoded, once its handler has sent it on or kept it; the thread's own. */
     char moved_type[DCTX_TYPE_SHOWN];
+    bool
+        unhandled; /* the handler has made a dead letter of the message: dctx_message_turn_away_() */
     const char *callback; /* what it is in, where no message says so; NULL: a message does */
 
     /* Of what is urgent in the actor's turn. The thread's own, until it is given up: then of who stops the system. */

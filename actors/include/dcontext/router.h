@@ -4,7 +4,7 @@
  * A router chooses where a message is sent, in the sender's thread: what is told goes to the chosen
  * actor's mailbox at once, with no hop in between. With a name it has an address as well, for senders who
  * know no router, also on other nodes: an actor that forwards, so that asks are answered by whom they
- * reach.
+ * reach. What comes to the address while no member is alive is a dead letter, with DCTX_ERR_NO_ACTOR.
  */
 #ifndef DCONTEXT_ROUTER_H
 #define DCONTEXT_ROUTER_H

@@ -49,7 +49,7 @@ typedef struct dctx_dead_letter {
     const dctx_snapshot_t *snapshot; /* its context */
     bool ask;                        /* its asker gets the reason */
     const dctx_exit_t *exit;         /* how the target ended, when that is why; else NULL */
-    const char *detail;              /* why, in an interceptor's words; "": it gave none */
+    const char *detail;              /* why, in the words of an interceptor or a router; or "" */
 } dctx_dead_letter_t;
 
 /* A callback that keeps a worker for long. Borrowed during the call. */
