@@ -1,5 +1,5 @@
-/* Actors are killed and made anew at random, under tells, asks, timers and delayed messages:
- * nothing is lost, each ask ends once, and the counts add up. */
+/* Actors are killed and made anew, or fail and are restarted by supervisors of all strategies, at random, under
+ * tells, asks, timers and delayed messages: nothing is lost, each ask ends once, and the counts add up. */
 #include "stress.h"
 
 #include <sched.h>
@@ -7,12 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PLACES = 48, KILLERS = 2, TALKERS = 3 };
+enum { PLACES = 48, KILLERS = 2, TALKERS = 3, STRATEGIES = DCTX_REST_FOR_ONE + 1 };
 
 /* What all know of one another. */
 typedef struct town {
     dctx_system_t *system;
-    dctx_ref_t mayor; /* who restarts three of four */
+    dctx_ref_t mayors[STRATEGIES]; /* each restarts one of four */
+    atomic_long restarted[STRATEGIES], mayors_restarted;
     pthread_mutex_t lock;
     dctx_ref_t refs[PLACES]; /* under the lock */
     atomic_long born, buried, asked, ended, fired, values;
@@ -64,7 +65,14 @@ static const dctx_type_t burden_type = {
 typedef struct citizen {
     dctx_random_t random;
     dctx_reply_to_t *owed;
+    int place;
 } citizen_t;
+
+/* Whose child it is; STRATEGIES: nobody's. */
+static int group_of(int place)
+{
+    return place % (STRATEGIES + 1);
+}
 
 static void ended(dctx_actor_t *self, dctx_error_t status, const dctx_message_t *reply, void *state,
                   void *arg)
@@ -121,9 +129,9 @@ static void send_on(dctx_actor_t *self, citizen_t *citizen, uint64_t hops)
         may_fail(dctx_timer_start(self, &options, NULL));
         break;
     case 4:
-        if (what % 3 == 0)
+        if ((what >> 3) % 8 == 0)
             dctx_self_stop(self);
-        else if (what % 3 == 1)
+        else
             dctx_self_fail(self, DCTX_ERR_ABSENT, "at random");
         break;
     default:
@@ -152,6 +160,36 @@ static dctx_error_t live(dctx_actor_t *self, const dctx_message_t *message, void
     }
 }
 
+/* The first start, or one more, which does not always come off. */
+static dctx_error_t come(dctx_actor_t *self, void *state)
+{
+    citizen_t *citizen = state;
+    if (dctx_self_exit(self) == NULL)
+        return DCTX_OK;
+    if (dctx_random_next(&citizen->random) % 8 == 0)
+        return DCTX_ERR_ABSENT;
+    atomic_fetch_add(&town.restarted[group_of(citizen->place)], 1);
+    return DCTX_OK;
+}
+
+static citizen_t *raise_citizen(int place, uint64_t seed)
+{
+    citizen_t *citizen = calloc(1, sizeof *citizen);
+    cr_assert_not_null(citizen);
+    dctx_random_seed(&citizen->random, seed);
+    citizen->place = place;
+    atomic_fetch_add(&town.born, 1);
+    return citizen;
+}
+
+/* A new one for each life. The seed is the place. */
+static dctx_error_t be_born(void *seed, void **ret_state)
+{
+    static atomic_ulong lives;
+    *ret_state = raise_citizen((int)((dctx_ref_t *)seed - town.refs), atomic_fetch_add(&lives, 1));
+    return DCTX_OK;
+}
+
 static void bury(void *state)
 {
     citizen_t *citizen = state;
@@ -162,47 +200,65 @@ static void bury(void *state)
 
 static void settle_in(int place, uint64_t seed)
 {
-    citizen_t *citizen = calloc(1, sizeof *citizen);
-    cr_assert_not_null(citizen);
-    dctx_random_seed(&citizen->random, seed);
+    int group = group_of(place);
+    bool anew = place % 8 < 4;
+    citizen_t *citizen = anew ? NULL : raise_citizen(place, seed);
     char name[32];
     snprintf(name, sizeof name, "place-%d", place);
-    dctx_actor_options_t options = {.name = place % 2 == 0 ? name : NULL,
+    dctx_actor_options_t options = {.name = place % 3 == 0 ? name : NULL,
                                     .handler = live,
-                                    .state = citizen,
+                                    .state = anew ? (void *)&town.refs[place] : citizen,
+                                    .new_state = anew ? be_born : NULL,
                                     .destroy_state = bury,
-                                    .parent = place % 4 == 0 ? DCTX_REF_NONE : town.mayor,
+                                    .on_start = come,
+                                    .parent =
+                                        group < STRATEGIES ? town.mayors[group] : DCTX_REF_NONE,
                                     .flags = place % 16 == 0 ? DCTX_PINNED : 0};
     dctx_ref_t ref;
     dctx_error_t error = dctx_spawn(town.system, &options, &ref);
     /* The one before may not have got to its end yet: then the place stays empty for a while. */
     if (error != DCTX_OK) {
         cr_assert(error == DCTX_ERR_CONFLICT, "%s", dctx_error_name(error));
-        free(citizen);
+        if (citizen != NULL)
+            bury(citizen);
         return;
     }
-    atomic_fetch_add(&town.born, 1);
     pthread_mutex_lock(&town.lock);
     town.refs[place] = ref;
     pthread_mutex_unlock(&town.lock);
 }
 
+/* A mayor that is told anything fails, and all its children end. */
 static dctx_error_t govern(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
-    (void)self;
     (void)message;
     (void)state;
+    dctx_self_fail(self, DCTX_ERR_ABSENT, "voted out");
     return DCTX_OK;
 }
 
-static dctx_ref_t elect(void)
+static dctx_error_t take_office(dctx_actor_t *self, void *state)
 {
-    static const dctx_supervision_t often = {
+    (void)state;
+    if (dctx_self_exit(self) != NULL)
+        atomic_fetch_add(&town.mayors_restarted, 1);
+    return DCTX_OK;
+}
+
+static void elect(void)
+{
+    dctx_supervision_t often = {
         .max_restarts = 100000, .backoff_ms = 1, .backoff_max_ms = 4, .jitter_percent = 50};
-    dctx_ref_t ref;
-    dctx_actor_options_t options = {.name = "mayor", .handler = govern, .supervision = &often};
-    cr_assert_eq(dctx_spawn(town.system, &options, &ref), DCTX_OK);
-    return ref;
+    dctx_actor_options_t options = {.name = "crown", .handler = govern, .supervision = &often};
+    dctx_ref_t crown;
+    cr_assert_eq(dctx_spawn(town.system, &options, &crown), DCTX_OK);
+    options.parent = crown;
+    options.on_start = take_office;
+    for (int i = 0; i < STRATEGIES; i++) {
+        often.strategy = (dctx_strategy_t)i;
+        options.name = NULL;
+        cr_assert_eq(dctx_spawn(town.system, &options, &town.mayors[i]), DCTX_OK);
+    }
 }
 
 /* ---- who comes from outside ------------------------------------------------------------------ */
@@ -219,19 +275,30 @@ static void *kill_and_settle(void *arg)
         pthread_mutex_unlock(&town.lock);
         if (dctx_stop(ref) == DCTX_OK && what % 3 == 0)
             continue; /* it is made anew when somebody finds it gone */
+        if ((what >> 32) % 512 == 0)
+            may_fail(dctx_tell(town.mayors[place % STRATEGIES], NULL, NULL));
         /* No faster than they can die: their parent has each of them in hand. */
-        while (town.born - town.buried > 3 * PLACES && !atomic_load(&town.over))
+        while (counters(town.system).actors > 3 * PLACES && !atomic_load(&town.over))
             (void)sched_yield();
         settle_in(place, what);
     }
     return NULL;
 }
 
+/* Until the time is up, and each strategy has restarted somebody by then. */
+static bool goes_on(void)
+{
+    bool all = town.mayors_restarted > 0;
+    for (int i = 0; i < STRATEGIES; i++)
+        all = all && town.restarted[i] > 0;
+    return stress_goes_on(&town.time) || !all;
+}
+
 static void *talk(void *arg)
 {
     dctx_random_t random;
     dctx_random_seed(&random, (uint64_t)(uintptr_t)arg);
-    while (stress_goes_on(&town.time)) {
+    while (goes_on()) {
         burden_t burden = {.hops = dctx_random_next(&random) % 30};
         DCTX_WITH_SCOPE("edge") {
             cr_assert_eq(request_set(burden.hops), DCTX_OK);
@@ -251,7 +318,7 @@ Test(stress, kill_and_restart_at_random, .init = fixture_init, .timeout = 36000)
     stress_threads_t killers = {0}, talkers = {0};
     town.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     town.system = start(NULL);
-    town.mayor = elect();
+    elect();
     for (int i = 0; i < PLACES; i++)
         settle_in(i, (uint64_t)i);
     (void)stress_goes_on(&town.time);
@@ -263,6 +330,11 @@ Test(stress, kill_and_restart_at_random, .init = fixture_init, .timeout = 36000)
     atomic_store(&town.over, true);
     stress_join(&killers);
     dctx_system_t *system = town.system;
+    cr_assert_eq(dctx_system_stop(system, WAIT_MS, NULL), DCTX_OK);
+    long restarted = town.mayors_restarted;
+    for (int i = 0; i < STRATEGIES; i++)
+        restarted += town.restarted[i];
+    cr_assert_eq(counters(system).restarts, (uint64_t)restarted);
     finish(&system);
     cr_assert_eq(town.born, town.buried);
     cr_assert_leq(town.ended, town.asked, "an ask ended twice");
