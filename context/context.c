@@ -94,6 +94,23 @@ static dctx_error_t install(const dctx_key_t *key, dctx_value_t *value)
     return error;
 }
 
+/* Strings mostly are as long as the one before, if they are names and numbers of something. True if
+ * it was written over that one. */
+static inline bool write_over(dctx_thread_t *thread, const dctx_key_t *key, const char *text)
+{
+    const dctx_value_t *value = dctx_hot_.table[key->kind]->slots[key->index];
+    if (value == NULL || key->type->builtin_ != DCTX_BUILTIN_STRING)
+        return false;
+    size_t size = strlen(text);
+    dctx_grave_t grave = {NULL};
+    if (!dctx_value_is_as_long_(value, size) || !dctx_thread_yields_(thread, key, value, &grave))
+        return false;
+    /* It may be the very same one. */
+    memmove((char *)(uintptr_t)value->data, text, size);
+    dctx_grave_empty_(&grave);
+    return true;
+}
+
 static inline dctx_error_t set(const dctx_key_t *key, const dctx_type_t *type, const void *value)
 {
     dctx_thread_t *thread = NULL;
@@ -103,6 +120,8 @@ static inline dctx_error_t set(const dctx_key_t *key, const dctx_type_t *type, c
     if (__builtin_expect(value == NULL, 0))
         return dctx_fail_(DCTX_ERR_INVALID, "key '%s': no value (NULL); unset makes it absent",
                           key->name);
+    if (write_over(thread, key, value))
+        return DCTX_OK;
     dctx_value_t *made = NULL;
     error = dctx_value_new_(key, value, &made);
     if (__builtin_expect(error != DCTX_OK, 0))

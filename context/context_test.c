@@ -434,3 +434,69 @@ Test(context, the_steady_state_allocates_nothing, .init = set_up)
     }
     dctx_snapshot_unref(&snapshot);
 }
+
+/* A string that is as long as the one before takes its place, where nobody else has that. */
+Test(context, what_is_written_over_was_nobody_elses, .init = set_up)
+{
+    const dctx_key_t *keys[] = {user, secret};
+    for (int i = 0; i < 2; i++) {
+        const dctx_key_t *key = keys[i];
+        dctx_snapshot_t *before = NULL, *after = NULL;
+        OK(dctx_set(key, "one"));
+        const void *place = dctx_get(key);
+        OK(dctx_set(key, "two"));
+        cr_assert_eq(dctx_get(key), place);
+        cr_assert_str_eq(text_of(key), "two");
+        OK(dctx_set(key, dctx_get(key)));
+        cr_assert_str_eq(text_of(key), "two", "itself");
+        OK(dctx_fork(&before));
+        OK(dctx_set(key, "six"));
+        cr_assert_str_eq(text_of(key), "six");
+        OK(dctx_fork(&after));
+        OK(dctx_set(key, "ten"));
+        OK(dctx_set(key, "and"));
+        cr_assert_str_eq(dctx_snapshot_get(before, key), "two");
+        cr_assert_str_eq(dctx_snapshot_get(after, key), "six");
+        DCTX_WITH_SCOPE("a") {
+            OK(dctx_set(key, "sea"));
+            OK(dctx_set(key, "sky"));
+            DCTX_WITH_SCOPE(NULL) {
+                OK(dctx_set(key, "sun"));
+                cr_assert_str_eq(text_of(key), "sun");
+            }
+            cr_assert_str_eq(text_of(key), "sky");
+            DCTX_WITH_SNAPSHOT(before) {
+                OK(dctx_set(key, "new"));
+                OK(dctx_set(key, "old"));
+                cr_assert_str_eq(text_of(key), "old");
+            }
+            cr_assert_str_eq(text_of(key), "sky");
+        }
+        cr_assert_str_eq(text_of(key), "and");
+        cr_assert_str_eq(dctx_snapshot_get(before, key), "two");
+        OK(dctx_set(key, "longer"));
+        OK(dctx_set(key, (const char *)dctx_get(key) + 3));
+        cr_assert_str_eq(text_of(key), "ger");
+        dctx_snapshot_unref(&before);
+        dctx_snapshot_unref(&after);
+    }
+}
+
+/* What was encoded, or captured, of the old one is not taken for the new one's. */
+Test(context, what_is_written_over_is_encoded_anew, .init = set_up)
+{
+    dctx_snapshot_t *first = NULL, *second = NULL;
+    dctx_bytes_t one, two;
+    OK(dctx_set(user, "one"));
+    OK(dctx_capture(&first));
+    OK(dctx_snapshot_encode(first, &one));
+    OK(dctx_set(user, "two"));
+    OK(dctx_set(user, "six"));
+    OK(dctx_capture(&second));
+    OK(dctx_snapshot_encode(second, &two));
+    cr_assert_eq(one.size, two.size);
+    cr_assert_arr_eq((const char *)one.data + one.size - 3, "one", 3);
+    cr_assert_arr_eq((const char *)two.data + two.size - 3, "six", 3);
+    dctx_snapshot_unref(&first);
+    dctx_snapshot_unref(&second);
+}

@@ -44,10 +44,28 @@ static void open_value(dctx_mould_t *mould, const uint8_t *bytes, uint32_t offse
     }
 }
 
-static void learn(dctx_mould_t *mould, const dctx_registry_t *registry, const dctx_stamp_t *stamp,
-                  size_t size, dctx_chain_t *chain)
+static void free_spare(dctx_mould_t *mould)
+{
+    if (mould->spare == NULL)
+        return;
+    dctx_chain_unref_(mould->spare->chain);
+    dctx_release_(mould->spare);
+    mould->spare = NULL;
+}
+
+/* Its remainder says where the mould is. Relaxed: only uniqueness counts. */
+static uint64_t new_shape(size_t place)
+{
+    static uint64_t last;
+    return (__atomic_add_fetch(&last, 1, __ATOMIC_RELAXED)) * DCTX_MOULDS + place;
+}
+
+static void learn(dctx_mould_t *mould, size_t place, const dctx_registry_t *registry,
+                  const dctx_stamp_t *stamp, size_t size, dctx_chain_t *chain)
 {
     dctx_chain_t *gone = mould->chain;
+    free_spare(mould);
+    mould->shape = new_shape(place);
     mould->registry = registry->serial;
     mould->size = (uint32_t)size;
     mould->missed = 0;
@@ -61,6 +79,9 @@ static void learn(dctx_mould_t *mould, const dctx_registry_t *registry, const dc
         const dctx_value_t *value = &stamp->values[i];
         uint32_t offset = (uint32_t)(value->wire.bytes - stamp->bytes);
         mould->values[i] = (dctx_mould_value_t){value->key, offset, value->size};
+        /* Its place in the table is taken by another on arrival. */
+        if (value->key->known == DCTX_KNOWN_DEADLINE)
+            mould->shape = 0;
         open_value(mould, stamp->bytes, offset, value->size);
     }
     mould->extra_count = stamp->extra_count;
@@ -80,12 +101,14 @@ void dctx_mould_learn_(dctx_mould_t **moulds_p, const dctx_registry_t *registry,
         *moulds_p = dctx_calloc_(DCTX_MOULDS, sizeof(**moulds_p));
     dctx_mould_t *mould = dctx_mould_place_(*moulds_p, size);
     if (mould != NULL && ++mould->missed > 1)
-        learn(mould, registry, stamp, size, chain);
+        learn(mould, (size_t)(mould - *moulds_p), registry, stamp, size, chain);
 }
 
 void dctx_moulds_free_(dctx_mould_t *moulds)
 {
-    for (size_t i = 0; moulds != NULL && i < DCTX_MOULDS; i++)
+    for (size_t i = 0; moulds != NULL && i < DCTX_MOULDS; i++) {
+        free_spare(&moulds[i]);
         dctx_chain_unref_(moulds[i].chain);
+    }
     dctx_release_(moulds);
 }

@@ -4,6 +4,9 @@
  * for the bytes inside its values is as well-formed as that one was, is within the same limits, and
  * its parts lie in the same places: so it is compared, and then cast, instead of parsed.
  *
+ * A stamp that was cast goes back to its mould when it dies on the same thread, with all that is the
+ * same in the next one; there is one at most in each.
+ *
  * Bounded: a few moulds a thread, of stamps of a bounded size, made only of shapes that came more
  * than once, replaced by those that come.
  */
@@ -31,6 +34,8 @@ typedef struct dctx_mould {
     uint32_t value_count;
     uint32_t extra_count;
     unsigned reaches;
+    uint64_t shape;      /* never used again; 0: stamps do not come back */
+    dctx_stamp_t *spare; /* that came back, with nothing in it that is its own; NULL: none */
     dctx_chain_t *chain; /* with a reference */
     dctx_mould_value_t values[DCTX_MOULD_ENTRIES];
     dctx_extra_t extras[DCTX_MOULD_ENTRIES];
@@ -52,6 +57,18 @@ static inline dctx_mould_t *dctx_mould_place_(dctx_mould_t *moulds, size_t size)
  * is no failure. */
 void dctx_mould_learn_(dctx_mould_t **moulds_p, const dctx_registry_t *registry,
                        const dctx_stamp_t *stamp, size_t size, dctx_chain_t *chain);
+
+/* A stamp that nobody refers to, whose values are not decoded. False: it is to be freed. */
+static inline bool dctx_mould_take_back_(dctx_mould_t *moulds, dctx_stamp_t *stamp)
+{
+    if (stamp->shape == 0 || moulds == NULL)
+        return false;
+    dctx_mould_t *mould = &moulds[stamp->shape % DCTX_MOULDS];
+    if (mould->shape != stamp->shape || mould->spare != NULL)
+        return false;
+    mould->spare = stamp;
+    return true;
+}
 
 /* NULL is fine. */
 void dctx_moulds_free_(dctx_mould_t *moulds);

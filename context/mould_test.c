@@ -1,5 +1,6 @@
 #include "mould.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include <criterion/criterion.h>
@@ -151,4 +152,109 @@ Test(mould, shapes_that_take_turns_are_learnt_and_forgotten, .init = init)
         cr_assert_str_eq(dctx_snapshot_get(snapshot, user), "ann");
         dctx_snapshot_unref(&snapshot);
     }
+}
+
+static dctx_stamp_t *spare(void)
+{
+    return dctx_mould_place_(dctx_thread_()->moulds, SIZE)->spare;
+}
+
+static dctx_snapshot_t *decoded_as(const char *name, uint8_t number)
+{
+    uint8_t bytes[SIZE];
+    memcpy(bytes, stamp, SIZE);
+    memcpy(bytes + USER_AT, name, 3);
+    bytes[COUNT_AT] = number;
+    return decoded(bytes, SIZE);
+}
+
+static void check_and_drop(dctx_snapshot_t **snapshot_p, const char *name, int64_t number)
+{
+    const char *text = dctx_snapshot_get(*snapshot_p, user);
+    if (name != NULL)
+        cr_assert_str_eq(text, name);
+    else
+        cr_assert_null(text);
+    cr_assert_eq(*(const int64_t *)dctx_snapshot_get(*snapshot_p, count), number);
+    cr_assert_eq(dctx_snapshot_unknown_count(*snapshot_p), 1);
+    cr_assert_eq(dctx_snapshot_chain_length(*snapshot_p), 1);
+    dctx_snapshot_unref(snapshot_p);
+}
+
+/* What was read, or found bad, of the one before shows in none after it. */
+Test(mould, a_stamp_that_died_is_cast_again, .init = init)
+{
+    learn();
+    cr_assert_null(spare());
+    dctx_snapshot_t *first = decoded_as("bob", 1), *second = decoded_as("eve", 2);
+    check_and_drop(&first, "bob", 1);
+    const dctx_stamp_t *again = spare();
+    cr_assert_not_null(again);
+    first = decoded_as("a\0b", 3);
+    cr_assert_null(spare());
+    check_and_drop(&first, NULL, 3);
+    cr_assert_eq(spare(), again);
+    first = decoded_as("ann", 4);
+    check_and_drop(&second, "eve", 2);
+    cr_assert_neq(spare(), again);
+    again = spare();
+    check_and_drop(&first, "ann", 4);
+    cr_assert_eq(spare(), again, "there is one at most");
+    /* The wire form that was made of it is gone as well. */
+    for (uint8_t i = 0; i < 2; i++) {
+        dctx_bytes_t bytes;
+        first = decoded_as("kim", i);
+        cr_assert_eq(dctx_snapshot_encode(first, &bytes), DCTX_OK);
+        cr_assert_eq(((const uint8_t *)bytes.data)[COUNT_AT], i);
+        check_and_drop(&first, "kim", i);
+    }
+}
+
+/* Somebody else may have its values, what passes through, or its chain. */
+Test(mould, a_stamp_comes_back_when_nobody_has_any_of_it, .init = init)
+{
+    learn();
+    dctx_snapshot_t *first = decoded_as("bob", 1), *forked = NULL;
+    dctx_scope_t scope;
+    cr_assert_eq(dctx_attach(first, &scope), DCTX_OK);
+    cr_assert_eq(dctx_set(count, &(int64_t){7}), DCTX_OK);
+    cr_assert_eq(dctx_fork(&forked), DCTX_OK);
+    cr_assert_eq(dctx_scope_pop(&scope), DCTX_OK);
+    dctx_snapshot_unref(&first);
+    cr_assert_null(spare());
+    first = decoded_as("eve", 2);
+    check_and_drop(&first, "eve", 2);
+    cr_assert_not_null(spare());
+    check_and_drop(&forked, "bob", 7);
+}
+
+static void *drop(void *arg)
+{
+    dctx_snapshot_t *snapshot = arg;
+    cr_assert_not_null(dctx_thread_());
+    dctx_snapshot_unref(&snapshot);
+    return NULL;
+}
+
+Test(mould, a_stamp_comes_back_on_its_own_thread_only, .init = init)
+{
+    pthread_t thread;
+    learn();
+    cr_assert_eq(pthread_create(&thread, NULL, drop, decoded_as("bob", 1)), 0);
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    cr_assert_null(spare());
+    /* One of a shape that was learnt no more is not taken either. */
+    dctx_snapshot_t *old = decoded_as("eve", 2);
+    uint8_t bytes[SIZE];
+    memcpy(bytes, stamp, SIZE);
+    memcpy(bytes + 4, "leaf", 4);
+    for (int i = 0; i < 3; i++) {
+        dctx_snapshot_t *other = decoded(bytes, SIZE);
+        dctx_snapshot_unref(&other);
+    }
+    cr_assert_not_null(spare());
+    cr_assert_eq(spare()->shape, dctx_mould_place_(dctx_thread_()->moulds, SIZE)->shape);
+    const dctx_stamp_t *one = spare();
+    check_and_drop(&old, "eve", 2);
+    cr_assert_eq(spare(), one);
 }

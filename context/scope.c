@@ -113,14 +113,21 @@ dctx_error_t dctx_scope_push_(const char *name, size_t size, dctx_scope_t *ret_s
 
 /* ---- attaching ------------------------------------------------------------------------------- */
 
+/* Whose reference an attachment lives by. */
+typedef enum keeping {
+    KEEPS_ONE,  /* one of its own, besides the caller's */
+    KEEPS_THAT, /* the caller's, which is taken over */
+    KEEPS_NONE  /* the caller's, which stays his until after the end */
+} keeping_t;
+
 /* A new state, with just what reading needs. */
-static inline void enter(dctx_thread_t *thread, dctx_snapshot_t *snapshot, bool lent)
+static inline void enter(dctx_thread_t *thread, dctx_snapshot_t *snapshot, keeping_t keeping)
 {
     dctx_state_t *before = thread->state;
     before->registry = dctx_hot_.registry;
     before->table[0] = dctx_hot_.table[0];
     before->table[1] = dctx_hot_.table[1];
-    if (!lent)
+    if (keeping == KEEPS_ONE)
         dctx_refcount_add(&snapshot->refs, 1);
     dctx_hot_.table[0] = snapshot->table[0];
     dctx_hot_.table[1] = snapshot->table[1];
@@ -129,7 +136,7 @@ static inline void enter(dctx_thread_t *thread, dctx_snapshot_t *snapshot, bool 
     state->names_start = thread->name_count;
     state->undo_start = thread->undo_count;
     state->pristine = true;
-    state->lent = lent;
+    state->lent = keeping == KEEPS_NONE;
     state->sent = false;
     thread->state = state;
     if (__builtin_expect(dctx_hot_.registry != snapshot->registry, 0)) {
@@ -148,7 +155,7 @@ static __attribute__((noinline)) dctx_error_t make_room(dctx_thread_t *thread,
 }
 
 static inline dctx_error_t attach(const dctx_snapshot_t *snapshot, const char *name, size_t size,
-                                  bool lent, dctx_scope_t *ret_scope)
+                                  keeping_t keeping, dctx_scope_t *ret_scope)
 {
     if (__builtin_expect(snapshot == NULL, 0))
         return refused(dctx_fail_(DCTX_ERR_INVALID, "no snapshot to attach"), ret_scope);
@@ -164,7 +171,7 @@ static inline dctx_error_t attach(const dctx_snapshot_t *snapshot, const char *n
     }
     if (size > 0 && !place_name(thread, snapshot->registry, name, size))
         return refused(check_name(&snapshot->registry->limits, name, size), ret_scope);
-    enter(thread, (dctx_snapshot_t *)(uintptr_t)snapshot, lent);
+    enter(thread, (dctx_snapshot_t *)(uintptr_t)snapshot, keeping);
     open_frame(thread, size, DCTX_FRAME_ATTACH, ret_scope);
     return DCTX_OK;
 }
@@ -172,18 +179,42 @@ static inline dctx_error_t attach(const dctx_snapshot_t *snapshot, const char *n
 dctx_error_t dctx_attach_(const dctx_snapshot_t *snapshot, const char *name, size_t size,
                           dctx_scope_t *ret_scope)
 {
-    return attach(snapshot, name, size, false, ret_scope);
+    return attach(snapshot, name, size, KEEPS_ONE, ret_scope);
 }
 
 dctx_error_t dctx_attach_lent_(const dctx_snapshot_t *snapshot, const char *name, size_t size,
                                dctx_scope_t *ret_scope)
 {
-    return attach(snapshot, name, size, true, ret_scope);
+    return attach(snapshot, name, size, KEEPS_NONE, ret_scope);
+}
+
+dctx_error_t dctx_attach_taken_(dctx_snapshot_t *snapshot, const char *name, size_t size,
+                                dctx_scope_t *ret_scope)
+{
+    return attach(snapshot, name, size, KEEPS_THAT, ret_scope);
+}
+
+dctx_error_t dctx_attach_ready_(const char *name, size_t size)
+{
+    dctx_scope_t none;
+    const dctx_thread_t *thread = dctx_thread_();
+    if (__builtin_expect(thread == NULL, 0))
+        return refused(DCTX_ERR_NOMEM, &none);
+    const dctx_registry_t *registry = dctx_hot_.registry;
+    if (__builtin_expect(thread->top == thread->limit, 0) ||
+        __builtin_expect(thread->state == thread->state_limit, 0)) {
+        dctx_error_t error = make_room(dctx_hot_.thread, registry);
+        if (error != DCTX_OK)
+            return refused(error, &none);
+    }
+    if (size > 0 && !place_name(thread, registry, name, size))
+        return refused(check_name(&registry->limits, name, size), &none);
+    return DCTX_OK;
 }
 
 dctx_error_t dctx_attach(const dctx_snapshot_t *snapshot, dctx_scope_t *ret_scope)
 {
-    return attach(snapshot, NULL, 0, false, ret_scope);
+    return attach(snapshot, NULL, 0, KEEPS_ONE, ret_scope);
 }
 
 /* What the header does without a call to find the length. */

@@ -529,6 +529,41 @@ Test(scope, a_lent_snapshot_is_held_by_who_lent_it, .init = set_up)
     dctx_snapshot_unref(&snapshot);
 }
 
+/* What is refused leaves the reference where it was, and was refused by the question before. */
+Test(scope, a_reference_is_taken_over_by_an_attachment, .init = set_up)
+{
+    char long_name[DCTX_NAME_BYTES_MAX + 1];
+    dctx_snapshot_t *snapshot = NULL;
+    dctx_scope_t scope;
+    memset(long_name, 'x', sizeof(long_name));
+    OK(dctx_set(user, "u"));
+    OK(dctx_fork(&snapshot));
+    OK(dctx_clear());
+    FAILS(dctx_attach_ready_(long_name, sizeof(long_name)), DCTX_ERR_LIMIT);
+    FAILS(dctx_attach_ready_("a\n", 2), DCTX_ERR_INVALID);
+    FAILS(dctx_attach_taken_(snapshot, "a\n", 2, &scope), DCTX_ERR_INVALID);
+    cr_assert(dctx_refcount_is_unique(&snapshot->refs));
+    OK(dctx_attach_ready_("taken", 5));
+    OK(dctx_attach_ready_(NULL, 0));
+    cr_assert_eq(dctx_scope_depth(), 0);
+    cr_assert_str_eq(chain(), "");
+    OK(dctx_attach_taken_(dctx_snapshot_ref(snapshot), "taken", 5, &scope));
+    cr_assert_str_eq(text_of(user), "u");
+    cr_assert_str_eq(chain(), "taken");
+    OK(dctx_scope_pop(&scope));
+    cr_assert(dctx_refcount_is_unique(&snapshot->refs), "it went with the attachment");
+    dctx_scope_t scopes[2000];
+    size_t open = 0;
+    while (dctx_attach_ready_(NULL, 0) == DCTX_OK) {
+        cr_assert_lt(open, sizeof(scopes) / sizeof(scopes[0]));
+        OK(dctx_attach(snapshot, &scopes[open++]));
+    }
+    FAILS(dctx_attach(snapshot, &scope), DCTX_ERR_LIMIT);
+    while (open > 0)
+        OK(dctx_scope_pop(&scopes[--open]));
+    dctx_snapshot_unref(&snapshot);
+}
+
 /* A context that was written for one message is worth a snapshot when it is sent again, until it changes. */
 static void *take_room(size_t size, void *arg)
 {

@@ -17,21 +17,42 @@ dctx_snapshot_t *dctx_snapshot_new_(dctx_registry_t *registry)
     return snapshot;
 }
 
+/*
+ * What a snapshot that lies in a stamp's memory holds. Its table, what passes through and itself
+ * have a reference on the stamp each: mostly they are the last, and go as one. The chain is the
+ * stamp's if that has one.
+ */
+static inline void drop_home(const dctx_snapshot_t *snapshot, dctx_grave_t *grave)
+{
+    dctx_owner_t *home = snapshot->home;
+    dctx_table_t *table = snapshot->table[DCTX_KIND_BROADCAST];
+    size_t count = 1 + (snapshot->extras != NULL);
+    if (table != DCTX_NO_TABLE && dctx_refcount_drop(&table->refs, 1)) {
+        dctx_value_drop_(table->guest, grave);
+        count++;
+    }
+    if (((const dctx_stamp_t *)home)->chain == NULL)
+        dctx_chain_unref_(snapshot->chain);
+    dctx_owner_drop_(home, count, grave);
+}
+
 /* Frees a snapshot without references; its one on the registry goes to the caller. */
 static dctx_registry_t *take_apart(dctx_snapshot_t *snapshot, dctx_grave_t *grave)
 {
     dctx_registry_t *registry = snapshot->registry;
-    for (uint32_t kind = 0; kind < DCTX_KINDS; kind++)
-        dctx_table_drop_(snapshot->table[kind], grave);
-    dctx_stamp_drop_(snapshot->extras, grave);
-    dctx_chain_unref_(snapshot->chain);
+    if (snapshot->home == NULL) {
+        for (uint32_t kind = 0; kind < DCTX_KINDS; kind++)
+            dctx_table_drop_(snapshot->table[kind], grave);
+        dctx_stamp_drop_(snapshot->extras, grave);
+        dctx_chain_unref_(snapshot->chain);
+    }
     dctx_wire_free_(snapshot->wire);
     if (snapshot->broadcast != NULL)
         dctx_snapshot_drop_(snapshot->broadcast, grave);
     if (snapshot->companion != NULL)
         snapshot->companion->destroy(snapshot->companion);
     if (snapshot->home != NULL)
-        dctx_owner_drop_(snapshot->home, 1, grave);
+        drop_home(snapshot, grave);
     else
         dctx_release_(snapshot);
     return registry;

@@ -18,6 +18,8 @@ dctx_stamp_t *dctx_stamp_new_(size_t values, size_t extras, size_t bytes)
     stamp->owner.stamp = true;
     stamp->extra_count = 0;
     stamp->reaches = 0;
+    stamp->shape = 0;
+    stamp->chain = NULL;
     stamp->extras = (dctx_extra_t *)((uintptr_t)stamp + head);
     stamp->bytes = (uint8_t *)(stamp->extras + extras);
     stamp->room = stamp->bytes;

@@ -9,6 +9,7 @@
 #ifndef DCTX_STAMP_H
 #define DCTX_STAMP_H
 
+#include "chain.h"
 #include "value.h"
 
 /* An entry passing through, in the stamp's bytes. */
@@ -23,6 +24,8 @@ typedef struct dctx_stamp {
     dctx_owner_t owner;
     uint32_t extra_count;
     unsigned reaches;     /* of the values' keys, a bit for each dctx_reach_t */
+    uint64_t shape;       /* that of the mould it was cast in, mould.h; 0: none */
+    dctx_chain_t *chain;  /* of such a stamp, its snapshot's, with the one reference for both */
     dctx_extra_t *extras; /* in the order of folded names, each name once */
     uint8_t *bytes;
     /* Memory for values that are decoded, so that reading one allocates nothing: each takes of it

@@ -461,6 +461,22 @@ dctx_error_t dctx_thread_set_(dctx_thread_t *thread, const dctx_key_t *key, dctx
     return error;
 }
 
+bool dctx_thread_yields_(dctx_thread_t *thread, const dctx_key_t *key, const dctx_value_t *value,
+                         dctx_grave_t *grave)
+{
+    uint32_t kind = key->kind;
+    dctx_state_t *state = thread->state;
+    dctx_frame_t *frame = undoing_frame(thread);
+    if (state->pristine || state->sharing[kind] != DCTX_OWNED ||
+        !dctx_refcount_is_unique(&value->owner->refs))
+        return false;
+    if (frame != NULL && (frame->flags & (DCTX_SAVED_TABLE << kind)) == 0 &&
+        (thread->undo_count == frame->undo_start || !is_logged(thread, frame, kind, key->index)))
+        return false;
+    invalidate_kind(state, frame, kind, grave);
+    return true;
+}
+
 dctx_error_t dctx_thread_reserve_(dctx_thread_t *thread, size_t count)
 {
     return reserve(thread, count);

@@ -227,6 +227,11 @@ void dctx_thread_put_(dctx_thread_t *thread, const dctx_key_t *key, dctx_value_t
 dctx_error_t dctx_thread_set_(dctx_thread_t *thread, const dctx_key_t *key, dctx_value_t *value,
                               dctx_grave_t *grave);
 
+/* True if the key's value, which was set here, may be written over: nobody else has it, and no scope
+ * wants it back. Then it is as if the write had happened. */
+bool dctx_thread_yields_(dctx_thread_t *thread, const dctx_key_t *key, const dctx_value_t *value,
+                         dctx_grave_t *grave);
+
 /* Replaces what passes through; takes the reference on `extras`. Cannot fail. */
 void dctx_thread_put_extras_(dctx_thread_t *thread, dctx_stamp_t *extras, dctx_grave_t *grave);
 

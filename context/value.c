@@ -10,6 +10,7 @@
 #include "msgpack_head.h"
 #include "name.h"
 #include "stamp.h"
+#include "thread.h"
 #include "type.h"
 #include "writer.h"
 
@@ -129,11 +130,19 @@ static void bury_stamp(dctx_stamp_t *stamp)
     const dctx_owner_t *owner = &stamp->owner;
     for (uint32_t i = 0; i < owner->count; i++) {
         void *data = (void *)(uintptr_t)stamp->values[i].data;
-        if (data == NULL || data == DCTX_VALUE_BAD)
+        if (data == NULL)
             continue;
-        dctx_type_destroy_(stamp->values[i].key->type, data);
+        stamp->values[i].data = NULL;
+        if (data == DCTX_VALUE_BAD)
+            continue;
+        if (stamp->values[i].key->type->destroy != NULL)
+            dctx_type_destroy_(stamp->values[i].key->type, data);
         release_data(stamp, data);
     }
+    const dctx_thread_t *thread = dctx_hot_.thread;
+    if (thread != NULL && dctx_mould_take_back_(thread->moulds, stamp))
+        return;
+    dctx_chain_unref_(stamp->chain);
     dctx_release_(stamp);
 }
 

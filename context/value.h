@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "refcount.h"
 #include "registry.h"
@@ -72,6 +73,16 @@ void dctx_lone_discard_(dctx_lone_t *lone);
 /* A copy of `value`, as dctx_set() is given it. DCTX_ERR_NOMEM, what the type's copy refuses
  * with. */
 dctx_error_t dctx_value_new_(const dctx_key_t *key, const void *value, dctx_value_t **ret_value);
+
+/* True if it is a string set here that is as long as that, so that this would fit in its place. */
+static inline bool dctx_value_is_as_long_(const dctx_value_t *value, size_t size)
+{
+    if (value->owner->stamp)
+        return false;
+    if (value->size > 0)
+        return value->size == (size_t)((const uint8_t *)value->data - value->wire.bytes) + size;
+    return value->key->kind == DCTX_KIND_LOCAL && strlen(value->data) == size;
+}
 
 static inline void dctx_value_ref_(dctx_value_t *value)
 {

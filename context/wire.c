@@ -313,9 +313,12 @@ static inline bool find_chain(dctx_thread_t *thread, const dctx_chain_t **ret_ch
 {
     dctx_chain_t *chain = dctx_thread_base_chain_(thread);
     if (dctx_thread_named_(thread) > 0) {
-        if (dctx_thread_chain_(thread, &chain) != DCTX_OK)
-            return false;
-        dctx_chain_unref_(chain);
+        chain = dctx_thread_state_(thread)->kept.chain;
+        if (__builtin_expect(chain == NULL, 0)) {
+            if (dctx_thread_chain_(thread, &chain) != DCTX_OK)
+                return false;
+            dctx_chain_unref_(chain);
+        }
     }
     *ret_chain = chain;
     return true;
@@ -470,6 +473,17 @@ static inline void *aligned(void *at)
     return (void *)(((uintptr_t)at + ALIGN - 1) / ALIGN * ALIGN);
 }
 
+static inline dctx_snapshot_t *snapshot_place(dctx_stamp_t *stamp, size_t size)
+{
+    /* The entries are read in pieces. */
+    return aligned(stamp->bytes + size + DCTX_PREFIX_PIECE);
+}
+
+static inline dctx_table_t *table_place(dctx_snapshot_t *snapshot)
+{
+    return aligned(snapshot + 1);
+}
+
 /* Behind a stamp's bytes lie the snapshot, its table and room for decoded values: one allocation
  * for all. */
 static dctx_stamp_t *place_all(decoding_t *decoding, size_t known, size_t unknown, size_t size)
@@ -480,9 +494,8 @@ static dctx_stamp_t *place_all(decoding_t *decoding, size_t known, size_t unknow
         known, unknown, size + sizeof(dctx_snapshot_t) + table_size + ROOM_BYTES + 4 * ALIGN);
     if (stamp == NULL)
         return NULL;
-    /* The entries are read in pieces. */
-    decoding->snapshot = aligned(stamp->bytes + size + DCTX_PREFIX_PIECE);
-    decoding->table = dctx_table_place_(aligned(decoding->snapshot + 1), slots, &stamp->owner);
+    decoding->snapshot = snapshot_place(stamp, size);
+    decoding->table = dctx_table_place_(table_place(decoding->snapshot), slots, &stamp->owner);
     stamp->room = aligned((uint8_t *)decoding->table + table_size);
     stamp->room_size = ROOM_BYTES;
     return stamp;
@@ -559,15 +572,15 @@ static dctx_error_t decode(dctx_registry_t *registry, const void *data, size_t s
 }
 
 /* The same for a stamp of a known shape. */
-static inline dctx_error_t cast(dctx_registry_t *registry, const dctx_mould_t *mould,
-                                decoding_t *decoding, dctx_snapshot_t **ret_snapshot)
+static dctx_error_t cast_new(const dctx_mould_t *mould, decoding_t *decoding)
 {
     size_t size = mould->size;
     dctx_stamp_t *stamp = place_all(decoding, mould->value_count, mould->extra_count, size);
     if (stamp == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a stamp of %zu bytes", size);
     decoding->stamp = stamp;
-    memcpy(stamp->bytes, decoding->data, size);
+    stamp->shape = mould->shape;
+    stamp->chain = dctx_chain_ref_(mould->chain);
     for (uint32_t i = 0; i < mould->value_count; i++) {
         const dctx_mould_value_t *from = &mould->values[i];
         dctx_value_t *value = &stamp->values[i];
@@ -584,8 +597,34 @@ static inline dctx_error_t cast(dctx_registry_t *registry, const dctx_mould_t *m
     stamp->extra_count = mould->extra_count;
     for (uint32_t i = 0; i < mould->extra_count; i++)
         stamp->extras[i] = mould->extras[i];
+    return DCTX_OK;
+}
+
+/* What came back is as cast_new() would make it, but for what readers and holders count. */
+static inline void cast_again(dctx_mould_t *mould, decoding_t *decoding)
+{
+    dctx_stamp_t *stamp = mould->spare;
+    mould->spare = NULL;
+    stamp->room_used = 0;
+    decoding->stamp = stamp;
+    decoding->snapshot = snapshot_place(stamp, mould->size);
+    decoding->table = table_place(decoding->snapshot);
+    dctx_refcount_init(&decoding->table->refs, 1);
+}
+
+static inline dctx_error_t cast(dctx_registry_t *registry, dctx_mould_t *mould,
+                                decoding_t *decoding, dctx_snapshot_t **ret_snapshot)
+{
+    if (__builtin_expect(mould->spare != NULL, 1)) {
+        cast_again(mould, decoding);
+    } else {
+        dctx_error_t error = cast_new(mould, decoding);
+        if (error != DCTX_OK)
+            return error;
+    }
+    memcpy(decoding->stamp->bytes, decoding->data, mould->size);
     dctx_snapshot_t *snapshot = make_snapshot(registry, decoding);
-    snapshot->chain = dctx_chain_ref_(mould->chain);
+    snapshot->chain = decoding->stamp->chain;
     *ret_snapshot = snapshot;
     return DCTX_OK;
 }

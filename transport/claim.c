@@ -64,6 +64,34 @@ dctx_error_t dctx_claim_renew_(const dctx_claimed_t *claimed, dctx_snapshot_t **
     return DCTX_OK;
 }
 
+/* Where the message goes on without its context, only a log tells why. */
+static dctx_error_t decode_in_flood(const dctx_claimed_t *claimed, const uint8_t *data, size_t size,
+                                    dctx_snapshot_t **ret_snapshot)
+{
+    bool quiet = claimed->policy->on_error == DCTX_ON_ERROR_CONTINUE && !dctx_log_is_read_();
+    quiet = dctx_fail_quietly_(quiet);
+    dctx_error_t error = dctx_snapshot_decode(claimed->registry, data, size, ret_snapshot);
+    (void)dctx_fail_quietly_(quiet);
+    return error;
+}
+
+#define WARY_FOR 1000
+
+static dctx_error_t decode_bytes(const dctx_claimed_t *claimed, const uint8_t *data, size_t size,
+                                 dctx_snapshot_t **ret_snapshot)
+{
+    /* So many more stamps of this thread's are expected to be refused, as one was. */
+    static _Thread_local unsigned wary __attribute__((tls_model("initial-exec")));
+    if (__builtin_expect(wary > 0, 0)) {
+        wary--;
+        return decode_in_flood(claimed, data, size, ret_snapshot);
+    }
+    dctx_error_t error = dctx_snapshot_decode(claimed->registry, data, size, ret_snapshot);
+    if (__builtin_expect(error != DCTX_OK, 0))
+        wary = WARY_FOR;
+    return error;
+}
+
 static dctx_error_t decode(const dctx_claimed_t *claimed, const uint8_t *data, size_t size,
                            dctx_stripped_t *ret_stripped, dctx_snapshot_t **ret_snapshot)
 {
@@ -74,11 +102,7 @@ static dctx_error_t decode(const dctx_claimed_t *claimed, const uint8_t *data, s
                          size, rules->enter.stamp_bytes);
         return refuse(claimed, DCTX_POLICY_OVERSIZED, DCTX_ERR_LIMIT);
     }
-    /* Where the message goes on without its context, only a log tells why. */
-    bool quiet = claimed->policy->on_error == DCTX_ON_ERROR_CONTINUE && !dctx_log_is_read_();
-    quiet = dctx_fail_quietly_(quiet);
-    dctx_error_t error = dctx_snapshot_decode(claimed->registry, data, size, &decoded);
-    (void)dctx_fail_quietly_(quiet);
+    dctx_error_t error = decode_bytes(claimed, data, size, &decoded);
     if (error != DCTX_OK)
         return refuse(claimed, DCTX_POLICY_REFUSED, error);
     if (rules->enter.chain_names != SIZE_MAX &&
@@ -87,6 +111,10 @@ static dctx_error_t decode(const dctx_claimed_t *claimed, const uint8_t *data, s
                          dctx_snapshot_chain_length(decoded), rules->enter.chain_names);
         dctx_snapshot_unref(&decoded);
         return refuse(claimed, DCTX_POLICY_OVERSIZED, DCTX_ERR_LIMIT);
+    }
+    if (dctx_policy_passes_whole_(claimed->policy, claimed->peer, false, decoded)) {
+        *ret_snapshot = decoded;
+        return restart_chain(claimed, ret_snapshot);
     }
     error = dctx_policy_sieve_(claimed->policy, claimed->peer, false, decoded, ret_stripped,
                                ret_snapshot);
@@ -99,8 +127,9 @@ static dctx_error_t accept_stamp(const dctx_claimed_t *claimed, dctx_snapshot_t 
     const uint8_t *data = claimed->data;
     size_t size = claimed->size;
     dctx_class_t peer = claimed->peer;
+    bool keep;
     const dctx_recalled_t *known =
-        dctx_recall_(claimed->registry, claimed->policy, peer, data, size);
+        dctx_recall_(claimed->registry, claimed->policy, peer, data, size, &keep);
     if (known != NULL) {
         dctx_policy_count_stripped_(claimed->policy, false, &known->stripped);
         dctx_snapshot_unref(snapshot_p);
@@ -109,7 +138,7 @@ static dctx_error_t accept_stamp(const dctx_claimed_t *claimed, dctx_snapshot_t 
     }
     dctx_snapshot_t *made = NULL;
     dctx_stripped_t stripped;
-    stripped.count = 0;
+    stripped.count = 0; /* and no more: the rest is large */
     dctx_error_t error = decode(claimed, data, size, &stripped, &made);
     if (error != DCTX_OK) {
         dctx_snapshot_unref(&made);
@@ -118,7 +147,8 @@ static dctx_error_t accept_stamp(const dctx_claimed_t *claimed, dctx_snapshot_t 
     dctx_policy_count_stripped_(claimed->policy, false, &stripped);
     dctx_snapshot_unref(snapshot_p);
     *snapshot_p = made;
-    dctx_recall_keep_(made, claimed->policy, peer, &stripped, data, size);
+    if (keep)
+        dctx_recall_keep_(made, claimed->policy, peer, &stripped, data, size);
     return DCTX_OK;
 }
 

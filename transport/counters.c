@@ -7,28 +7,37 @@
 #include <dcontext/stamp.h>
 
 /*
- * Each thread adds to a block of its own, so that threads do not fight for a cache line. Past
- * BLOCKS threads two share one, which is slower and not wrong, as the adding is atomic. Each
- * counter stands for itself, so relaxed.
+ * Each thread adds to a block of its own, so that threads do not fight for a cache line. The first
+ * OWN_BLOCKS threads have one each, for good, and so need no atomic addition; all others share what
+ * is left. Each counter stands for itself, so relaxed.
  */
-#define BLOCKS 32
+#define BLOCKS     64
+#define OWN_BLOCKS 32
 
 static struct block {
     atomic_ullong counts[DCTX_TRANSPORT_COUNTERS];
 } __attribute__((aligned(64))) blocks[BLOCKS];
 
-static struct block *own_block(void)
+static _Thread_local struct block *mine __attribute__((tls_model("initial-exec")));
+
+static __attribute__((noinline)) void take_block(void)
 {
-    static _Thread_local struct block *mine __attribute__((tls_model("initial-exec")));
-    static atomic_uint last;
-    if (mine == NULL)
-        mine = &blocks[atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) % BLOCKS];
-    return mine;
+    static atomic_ullong next;
+    unsigned long long number = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed);
+    mine = &blocks[number < OWN_BLOCKS ? number
+                                       : OWN_BLOCKS + number % (unsigned)(BLOCKS - OWN_BLOCKS)];
 }
 
 void dctx_transport_count_(dctx_transport_counter_t counter)
 {
-    atomic_fetch_add_explicit(&own_block()->counts[counter], 1, memory_order_relaxed);
+    if (__builtin_expect(mine == NULL, 0))
+        take_block();
+    atomic_ullong *count = &mine->counts[counter];
+    if (__builtin_expect(mine < blocks + OWN_BLOCKS, 1))
+        atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+    else
+        atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
 }
 
 static uint64_t sum(dctx_transport_counter_t counter)

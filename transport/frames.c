@@ -107,6 +107,7 @@ static int send_frame(zmq_msg_t *frame, void *handle, int flags, bool begun)
 #define ASIDE_FRAMES 4
 
 typedef struct aside {
+    dctx_bytes_t last; /* the last of the frames */
     size_t count;
     size_t used;
     size_t sizes[ASIDE_FRAMES];
@@ -132,10 +133,12 @@ static int send_kept(void *handle, dctx_frames_t *frames, size_t i, aside_t *asi
 {
     zmq_msg_t *frame = &frames->at[i];
     int flags = ZMQ_SNDMORE | (i > 0 ? ZMQ_DONTWAIT : 0);
-    size_t size = zmq_msg_size(frame);
+    bool is_last = i == frames->count - 1;
+    size_t size = is_last ? aside->last.size : zmq_msg_size(frame);
     if (i == aside->count && i < ASIDE_FRAMES && size <= sizeof(aside->bytes) - aside->used) {
         if (size > 0)
-            memcpy(aside->bytes + aside->used, zmq_msg_data(frame), size);
+            memcpy(aside->bytes + aside->used, is_last ? aside->last.data : zmq_msg_data(frame),
+                   size);
         int failure = send_frame(frame, handle, flags, i > 0);
         if (failure == 0) {
             aside->sizes[aside->count++] = size;
@@ -154,9 +157,11 @@ static int send_kept(void *handle, dctx_frames_t *frames, size_t i, aside_t *asi
 
 /* Once the first frame is taken the others are, but for signals and peers that go in between: see
  * stamp.c for why they do not wait. */
-static int send_frames(void *handle, dctx_frames_t *frames, zmq_msg_t *stamp, bool stamped)
+static int send_frames(void *handle, dctx_frames_t *frames, dctx_bytes_t last_bytes,
+                       zmq_msg_t *stamp, bool stamped)
 {
     aside_t aside;
+    aside.last = last_bytes;
     aside.count = aside.used = 0;
     int failure = 0;
     size_t last = stamped ? frames->count : frames->count - 1;
@@ -165,16 +170,30 @@ static int send_frames(void *handle, dctx_frames_t *frames, zmq_msg_t *stamp, bo
     if (failure == 0)
         failure = send_frame(stamped ? stamp : &frames->at[last], handle,
                              last > 0 ? ZMQ_DONTWAIT : 0, last > 0);
-    if (__builtin_expect(failure != 0, 0))
+    if (__builtin_expect(failure != 0, 0)) {
         bring_back(&aside, frames);
-    return failure;
+        return failure;
+    }
+    /* What libzmq took is empty, and needs no closing. */
+    for (size_t i = aside.count; i < frames->count; i++)
+        (void)zmq_msg_close(&frames->at[i]);
+    frames->count = 0;
+    return 0;
+}
+
+static inline dctx_error_t sent(int failure, bool stamped)
+{
+    if (__builtin_expect(failure != 0, 0))
+        return dctx_socket_error_("send", failure);
+    dctx_transport_count_(stamped ? DCTX_TRANSPORT_STAMPED : DCTX_TRANSPORT_UNSTAMPED);
+    return DCTX_OK;
 }
 
 /* `own`: with the thread's context; else with the snapshot's. */
 static dctx_error_t send_with(void *socket, dctx_frames_t *frames, bool own,
                               const dctx_snapshot_t *snapshot)
 {
-    dctx_view_t view = {NULL, NULL, NULL};
+    dctx_view_t view = {.handle = NULL};
     bool stamped;
     zmq_msg_t stamp;
     own = own && dctx_travels_();
@@ -190,19 +209,19 @@ static dctx_error_t send_with(void *socket, dctx_frames_t *frames, bool own,
             return error;
     }
     zmq_msg_t *last = &frames->at[frames->count - 1];
-    bool ambiguous = dctx_is_stamp_(zmq_msg_data(last), zmq_msg_size(last));
+    const dctx_bytes_t bytes = {zmq_msg_data(last), zmq_msg_size(last)};
+    bool ambiguous = dctx_is_stamp_(bytes.data, bytes.size);
+    if (!own && snapshot == NULL && !ambiguous)
+        return sent(send_frames(view.handle, frames, bytes, NULL, false), false);
     dctx_class_t peer = own || snapshot != NULL ? dctx_socket_leaving_(&view) : DCTX_CLASS_STRANGER;
     error = own ? dctx_prepare_own_(view.policy, peer, ambiguous, &stamp, &stamped)
                 : dctx_prepare_(snapshot, view.policy, peer, ambiguous, &stamp, &stamped);
     if (error != DCTX_OK)
         return error;
-    int failure = send_frames(view.handle, frames, &stamp, stamped);
-    (void)zmq_msg_close(&stamp);
-    if (failure != 0)
-        return dctx_socket_error_("send", failure);
-    dctx_transport_count_(stamped ? DCTX_TRANSPORT_STAMPED : DCTX_TRANSPORT_UNSTAMPED);
-    dctx_frames_clear(frames);
-    return DCTX_OK;
+    int failure = send_frames(view.handle, frames, bytes, &stamp, stamped);
+    if (failure != 0 || !stamped)
+        (void)zmq_msg_close(&stamp);
+    return sent(failure, stamped);
 }
 
 dctx_error_t dctx_frames_send_snapshot(void *socket, dctx_frames_t *frames,
@@ -273,12 +292,14 @@ static zmsg_t *as_message(const dctx_frames_t *frames)
 }
 
 static dctx_error_t take_stamp(const dctx_view_t *view, dctx_registry_t *registry,
-                               dctx_frames_t *frames, dctx_snapshot_t **snapshot_p)
+                               dctx_snapshot_t *empty, dctx_frames_t *frames,
+                               dctx_snapshot_t **ret_snapshot)
 {
     dctx_verdict_t verdict;
     zmq_msg_t *last = &frames->at[frames->count - 1];
     dctx_arrival_t arrival = {.view = view,
                               .registry = registry,
+                              .empty = empty,
                               .property = property,
                               .last = last,
                               .data = zmq_msg_data(last),
@@ -286,7 +307,7 @@ static dctx_error_t take_stamp(const dctx_view_t *view, dctx_registry_t *registr
     arrival.stamped = dctx_is_stamp_(arrival.data, arrival.size);
     if (view->routes != NULL)
         arrival.id = (dctx_bytes_t){zmq_msg_data(&frames->at[0]), zmq_msg_size(&frames->at[0])};
-    dctx_judge_(&arrival, snapshot_p, &verdict);
+    dctx_judge_(&arrival, ret_snapshot, &verdict);
     if (arrival.stamped) {
         (void)zmq_msg_close(last);
         frames->count--;
@@ -300,47 +321,49 @@ static dctx_error_t take_stamp(const dctx_view_t *view, dctx_registry_t *registr
 
 dctx_error_t dctx_frames_recv(void *socket, dctx_frames_t *frames, dctx_snapshot_t **ret_snapshot)
 {
-    dctx_view_t view = {NULL, NULL, NULL};
-    dctx_snapshot_t *snapshot;
+    dctx_view_t view = {.handle = NULL};
+    dctx_at_hand_t hand;
+    dctx_snapshot_t *snapshot = NULL;
     if (frames == NULL || ret_snapshot == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "nowhere to put the message or its context");
     dctx_frames_clear(frames);
     dctx_error_t error = dctx_socket_view_(socket, &view);
     dctx_registry_t *registry = dctx_current_registry();
     if (error == DCTX_OK)
-        error = dctx_recall_empty_(registry, &snapshot);
+        error = dctx_recall_hold_(registry, &hand);
     if (error != DCTX_OK)
         return error;
     error = receive_frames(view.handle, frames);
     if (error == DCTX_OK)
-        error = take_stamp(&view, registry, frames, &snapshot);
-    if (error != DCTX_OK) {
+        error = take_stamp(&view, registry, hand.snapshot, frames, &snapshot);
+    if (error == DCTX_OK) {
+        *ret_snapshot = snapshot != NULL ? snapshot : dctx_snapshot_ref(hand.snapshot);
+    } else {
         dctx_frames_clear(frames);
         dctx_snapshot_unref(&snapshot);
-        return error;
     }
-    *ret_snapshot = snapshot;
-    return DCTX_OK;
+    dctx_recall_let_go_(&hand);
+    return error;
 }
 
 dctx_error_t dctx_frames_recv_attach(void *socket, const char *name, dctx_frames_t *frames,
                                      dctx_scope_t *ret_scope)
 {
     dctx_snapshot_t *snapshot;
-    dctx_scope_t scope;
     if (ret_scope == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "nowhere to put the scope");
     *ret_scope = (dctx_scope_t){0, NULL, DCTX_OK};
     /* A name or a depth that is refused shall not cost a message. */
-    dctx_error_t error = dctx_scope_push(name, &scope);
-    (void)dctx_scope_pop(&scope);
+    size_t size = name != NULL ? strlen(name) : 0;
+    dctx_error_t error = dctx_attach_ready_(name, size);
     if (error == DCTX_OK)
         error = dctx_frames_recv(socket, frames, &snapshot);
     if (error != DCTX_OK)
         return error;
-    error = dctx_attach_scope(snapshot, name, ret_scope);
-    dctx_snapshot_unref(&snapshot);
-    if (error != DCTX_OK)
+    error = dctx_attach_taken_(snapshot, name, size, ret_scope);
+    if (error != DCTX_OK) {
+        dctx_snapshot_unref(&snapshot);
         dctx_frames_clear(frames);
+    }
     return error;
 }

@@ -8,6 +8,7 @@
 typedef struct dctx_arrival {
     const dctx_view_t *view;
     dctx_registry_t *registry;
+    dctx_snapshot_t *empty; /* the registry's; borrowed */
     dctx_property_fn property;
     void *last;       /* its last frame */
     const void *data; /* the last frame's */
@@ -23,11 +24,11 @@ typedef struct dctx_verdict {
 } dctx_verdict_t;
 
 /*
- * The context that a message came with. *snapshot_p is the registry's empty snapshot and is
- * replaced if there is more. Counts and logs. If the policy rejects the message the verdict says
- * why, and so does dctx_error_detail().
+ * The context that a message came with, with a reference; NULL if it is the empty one. Counts and
+ * logs. If the policy rejects the message the verdict says why, and so does dctx_error_detail();
+ * *ret_snapshot is to be dropped nonetheless.
  */
-void dctx_judge_(const dctx_arrival_t *arrival, dctx_snapshot_t **snapshot_p,
+void dctx_judge_(const dctx_arrival_t *arrival, dctx_snapshot_t **ret_snapshot,
                  dctx_verdict_t *ret_verdict);
 
 /* Gives a rejected message to the dead-letter callback, and destroys what it leaves. Returns

@@ -277,7 +277,10 @@ void dctx_link_say_welcome_(dctx_link_t *link, dctx_connection_t *connection)
 
 void dctx_link_begin_(dctx_link_t *link, dctx_peer_t *peer, dctx_connection_t *connection)
 {
-    const dctx_view_t view = {connection->socket, link->policy, NULL};
+    const dctx_view_t view = {.handle = connection->socket,
+                              .policy = link->policy,
+                              .leaving = link->policy->peer,
+                              .entering = link->policy->peer};
     connection->peer = peer;
     connection->leaving = dctx_socket_leaving_(&view);
     connection->whole = link->whole[connection->leaving];

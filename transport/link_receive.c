@@ -159,7 +159,10 @@ static const char *property(void *frame, const char *name)
 
 static dctx_origin_t origin_of(const dctx_link_t *link, void *socket, zmq_msg_t *frame)
 {
-    const dctx_view_t view = {socket, link->policy, NULL};
+    const dctx_view_t view = {.handle = socket,
+                              .policy = link->policy,
+                              .leaving = link->policy->peer,
+                              .entering = link->policy->peer};
     dctx_origin_t origin;
     dctx_socket_origin_(&view, property, frame, true, &origin);
     return origin;

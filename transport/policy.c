@@ -324,6 +324,14 @@ bool dctx_policy_passing_(const dctx_policy_t *policy, dctx_class_t peer, bool l
     return true;
 }
 
+bool dctx_policy_passes_whole_(const dctx_policy_t *policy, dctx_class_t peer, bool leaving,
+                               const dctx_snapshot_t *snapshot)
+{
+    dctx_passing_t passing;
+    return dctx_policy_passing_(policy, peer, leaving, &passing) &&
+           dctx_snapshot_passes_(snapshot, &passing);
+}
+
 dctx_error_t dctx_policy_sieve_(dctx_policy_t *policy, dctx_class_t peer, bool leaving,
                                 const dctx_snapshot_t *snapshot, dctx_stripped_t *ret_stripped,
                                 dctx_snapshot_t **ret_snapshot)
@@ -332,9 +340,7 @@ dctx_error_t dctx_policy_sieve_(dctx_policy_t *policy, dctx_class_t peer, bool l
     sieve_t sieve = {policy, rules,   leaving ? &rules->leave : &rules->enter,
                      peer,   leaving, ret_stripped};
     ret_stripped->count = 0;
-    dctx_passing_t passing;
-    if (snapshot != NULL && dctx_policy_passing_(policy, peer, leaving, &passing) &&
-        dctx_snapshot_passes_(snapshot, &passing)) {
+    if (snapshot != NULL && dctx_policy_passes_whole_(policy, peer, leaving, snapshot)) {
         *ret_snapshot = dctx_snapshot_ref(snapshot);
         return DCTX_OK;
     }

@@ -92,6 +92,10 @@ void dctx_policy_count_stripped_(dctx_policy_t *policy, bool leaving,
 bool dctx_policy_passing_(const dctx_policy_t *policy, dctx_class_t peer, bool leaving,
                           dctx_passing_t *ret_passing);
 
+/* True if all of the snapshot may pass, as far as that can be said without asking by name. */
+bool dctx_policy_passes_whole_(const dctx_policy_t *policy, dctx_class_t peer, bool leaving,
+                               const dctx_snapshot_t *snapshot);
+
 /*
  * What of a snapshot may pass, itself with a reference if that is all of it; what may not is noted
  * in *ret_stripped, and not yet counted. DCTX_ERR_NOMEM.

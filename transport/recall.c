@@ -10,6 +10,7 @@
 typedef struct memory {
     dctx_recalled_t places[PLACES];
     dctx_snapshot_t *empty; /* with a reference; NULL: none yet */
+    unsigned held;          /* how many have it at hand, so that it must stay */
 } memory_t;
 
 /* The calling thread's; NULL: none yet, or no more, as the thread ends. */
@@ -66,26 +67,25 @@ static size_t place_of(const uint8_t *data, size_t size)
 #define VAIN_MOST  4
 #define VAIN_EVERY 16
 
-/* Whether a stamp is worth keeping here. */
-static inline bool is_worth_it(dctx_recalled_t *place)
-{
-    if (place->in_vain >= VAIN_MOST && ++place->passed % VAIN_EVERY != 0)
-        return false;
-    place->in_vain = place->found ? 0 : place->in_vain + (place->in_vain < VAIN_MOST);
-    return true;
-}
-
 const dctx_recalled_t *dctx_recall_(const dctx_registry_t *registry, const dctx_policy_t *policy,
-                                    dctx_class_t peer, const void *data, size_t size)
+                                    dctx_class_t peer, const void *data, size_t size,
+                                    bool *ret_keep)
 {
+    *ret_keep = true;
     if (memory == NULL)
         return NULL;
     dctx_recalled_t *place = &memory->places[place_of(data, size)];
+    /* Of so many one is looked for, and kept instead. */
+    if (place->in_vain >= VAIN_MOST && ++place->passed % VAIN_EVERY != 0) {
+        *ret_keep = false;
+        return NULL;
+    }
     if (place->snapshot == NULL || place->size != size || place->policy != policy->serial ||
         place->peer != peer || memcmp(place->bytes, data, size) != 0 ||
         dctx_snapshot_registry(place->snapshot) != registry)
         return NULL;
     place->found = true;
+    place->in_vain = 0;
     return place;
 }
 
@@ -95,8 +95,7 @@ void dctx_recall_keep_(dctx_snapshot_t *snapshot, const dctx_policy_t *policy, d
     if (size > DCTX_RECALL_BYTES || stripped->count > DCTX_STRIPPED_MAX || own_memory() == NULL)
         return;
     dctx_recalled_t *place = &memory->places[place_of(data, size)];
-    if (!is_worth_it(place))
-        return;
+    place->in_vain = place->found ? 0 : place->in_vain + (place->in_vain < VAIN_MOST);
     if (place->capacity < size) {
         size_t capacity = size < 512 ? 512 : size < 2048 ? 2048 : DCTX_RECALL_BYTES;
         uint8_t *bytes = dctx_alloc_(capacity);
@@ -119,21 +118,35 @@ void dctx_recall_keep_(dctx_snapshot_t *snapshot, const dctx_policy_t *policy, d
     dctx_snapshot_unref(&gone);
 }
 
-dctx_error_t dctx_recall_empty_(dctx_registry_t *registry, dctx_snapshot_t **ret_snapshot)
+static __attribute__((noinline)) dctx_error_t hold_new(dctx_registry_t *registry,
+                                                       dctx_at_hand_t *ret_hand)
 {
-    if (memory == NULL || dctx_snapshot_registry(memory->empty) != registry) {
-        dctx_snapshot_t *made;
-        dctx_error_t error = dctx_snapshot_empty(registry, &made);
-        if (error != DCTX_OK)
-            return error;
-        if (own_memory() == NULL) {
-            *ret_snapshot = made;
-            return DCTX_OK;
-        }
-        dctx_snapshot_t *gone = memory->empty;
-        memory->empty = made;
-        dctx_snapshot_unref(&gone);
-    }
-    *ret_snapshot = dctx_snapshot_ref(memory->empty);
+    dctx_snapshot_t *made;
+    dctx_error_t error = dctx_snapshot_empty(registry, &made);
+    if (error != DCTX_OK)
+        return error;
+    *ret_hand = (dctx_at_hand_t){made, true};
+    if (own_memory() == NULL || memory->held > 0)
+        return DCTX_OK;
+    dctx_snapshot_t *gone = memory->empty;
+    memory->empty = dctx_snapshot_ref(made);
+    dctx_snapshot_unref(&gone);
     return DCTX_OK;
+}
+
+dctx_error_t dctx_recall_hold_(dctx_registry_t *registry, dctx_at_hand_t *ret_hand)
+{
+    if (memory == NULL || dctx_snapshot_registry(memory->empty) != registry)
+        return hold_new(registry, ret_hand);
+    memory->held++;
+    *ret_hand = (dctx_at_hand_t){memory->empty, false};
+    return DCTX_OK;
+}
+
+void dctx_recall_let_go_(dctx_at_hand_t *hand)
+{
+    if (hand->counted)
+        dctx_snapshot_unref(&hand->snapshot);
+    else
+        memory->held--;
 }

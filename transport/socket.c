@@ -21,6 +21,10 @@ struct dctx_port {
     zsock_t *zsock;        /* whose handle it is; NULL: nobody's */
     dctx_policy_t *policy; /* with a reference */
     dctx_routes_t *routes; /* NULL: no need for them */
+    bool knows_all;        /* its socket has no endpoint that was not given through it */
+    bool settled;
+    dctx_class_t leaving; /* as the view's */
+    dctx_class_t entering;
 };
 
 /*
@@ -37,25 +41,36 @@ static int option(void *handle, int name)
     return zmq_getsockopt(handle, name, &value, &size) == 0 ? value : -1;
 }
 
+/* Of what is no port. *ret_handle NULL: of nothing. A plain handle is most often meant; libzmq
+ * knows its own, and zsock_resolve() would ask it. Of a zsock_t nobody needs to be asked. */
+static inline bool is_stream(void *socket, void **ret_handle)
+{
+    if (zsock_is(socket)) {
+        *ret_handle = zsock_resolve(socket);
+        return strcmp(zsock_type_str(socket), "STREAM") == 0;
+    }
+    void *handle = zactor_is(socket) ? zsock_resolve(socket) : socket;
+    int type = handle != NULL ? option(handle, ZMQ_TYPE) : -1;
+    *ret_handle = type >= 0 ? handle : NULL;
+    return type == ZMQ_STREAM;
+}
+
 dctx_error_t dctx_socket_view_(void *socket, dctx_view_t *ret_view)
 {
     const dctx_port_t *port = socket;
     if (socket != NULL && port->tag == PORT_TAG) {
-        *ret_view = (dctx_view_t){port->handle, port->policy, port->routes};
+        *ret_view =
+            (dctx_view_t){port->handle, port->policy, port->routes, port->leaving, port->entering};
         return DCTX_OK;
     }
-    void *handle = socket;
-    /* A plain handle is most often meant; libzmq knows its own, and zsock_resolve() would ask it.
-     */
-    if (socket != NULL && (zsock_is(socket) || zactor_is(socket)))
-        handle = zsock_resolve(socket);
-    int type = handle != NULL ? option(handle, ZMQ_TYPE) : -1;
-    if (type < 0)
+    void *handle = NULL;
+    bool stream = socket != NULL && is_stream(socket, &handle);
+    if (__builtin_expect(handle == NULL, 0))
         return dctx_fail_(DCTX_ERR_INVALID, "not a socket");
-    if (type == ZMQ_STREAM)
+    if (__builtin_expect(stream, 0))
         return dctx_fail_(DCTX_ERR_INVALID,
                           "a STREAM socket carries bytes, not messages: it takes no stamps");
-    *ret_view = (dctx_view_t){handle, dctx_policy_or_default_(NULL), NULL};
+    *ret_view = (dctx_view_t){.handle = handle, .policy = dctx_policy_or_default_(NULL)};
     return DCTX_OK;
 }
 
@@ -174,21 +189,32 @@ static bool stays_on_host(void *handle)
     return false;
 }
 
+static bool has_endpoint(void *handle)
+{
+    char endpoint[ENDPOINT_SIZE];
+    size_t size = sizeof(endpoint);
+    return zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, endpoint, &size) != 0 || endpoint[0] != '\0';
+}
+
 void dctx_socket_look_(void *handle)
 {
     (void)stays_on_host(handle);
 }
 
+/* By its endpoints. Looks. */
+static dctx_class_t look(void *handle)
+{
+    if (stays_on_host(handle))
+        return DCTX_CLASS_HOST;
+    if (option(handle, ZMQ_MECHANISM) != ZMQ_CURVE)
+        return DCTX_CLASS_STRANGER;
+    bool known = option(handle, ZMQ_CURVE_SERVER) == 1 ? is_vouched(handle) : true;
+    return known ? DCTX_CLASS_DOMAIN : DCTX_CLASS_STRANGER;
+}
+
 dctx_class_t dctx_socket_leaving_(const dctx_view_t *view)
 {
-    if (view->policy->peer != DCTX_CLASS_AUTO)
-        return view->policy->peer;
-    if (stays_on_host(view->handle))
-        return DCTX_CLASS_HOST;
-    if (option(view->handle, ZMQ_MECHANISM) != ZMQ_CURVE)
-        return DCTX_CLASS_STRANGER;
-    bool known = option(view->handle, ZMQ_CURVE_SERVER) == 1 ? is_vouched(view->handle) : true;
-    return known ? DCTX_CLASS_DOMAIN : DCTX_CLASS_STRANGER;
+    return view->leaving != DCTX_CLASS_AUTO ? view->leaving : look(view->handle);
 }
 
 static const char *text_of(dctx_property_fn property, void *frame, const char *name)
@@ -202,22 +228,39 @@ static bool came_from_host(void *handle, const char *address)
 {
     if (address[0] == '\0')
         return stays_on_host(handle);
-    return is_loopback_v4(address) || begins(address, "localhost:") || is_loopback(address);
+    /* What it nearly always is on one host. */
+    return strcmp(address, "127.0.0.1") == 0 || is_loopback_v4(address) ||
+           begins(address, "localhost:") || is_loopback(address);
+}
+
+dctx_class_t dctx_socket_entering_(const dctx_view_t *view, dctx_property_fn property, void *frame)
+{
+    if (view->entering != DCTX_CLASS_AUTO)
+        return view->entering;
+    if (came_from_host(view->handle, text_of(property, frame, "Peer-Address")))
+        return DCTX_CLASS_HOST;
+    dctx_origin_t origin;
+    dctx_socket_origin_(view, property, frame, false, &origin);
+    return origin.peer;
 }
 
 void dctx_socket_origin_(const dctx_view_t *view, dctx_property_fn property, void *frame,
                          bool whole, dctx_origin_t *ret_origin)
 {
     void *handle = view->handle;
+    if (!whole && view->entering != DCTX_CLASS_AUTO) {
+        *ret_origin = (dctx_origin_t){view->entering, DCTX_MECHANISM_NULL, false, "", ""};
+        return;
+    }
     const char *address = text_of(property, frame, "Peer-Address");
-    if (!whole && view->policy->peer == DCTX_CLASS_AUTO && came_from_host(handle, address)) {
+    if (!whole && came_from_host(handle, address)) {
         /* It is not looked at any further. */
         *ret_origin = (dctx_origin_t){DCTX_CLASS_HOST, DCTX_MECHANISM_NULL, false, address, ""};
         return;
     }
     int mechanism = option(handle, ZMQ_MECHANISM);
     *ret_origin = (dctx_origin_t){
-        .peer = view->policy->peer,
+        .peer = view->entering,
         .mechanism = mechanism == ZMQ_CURVE   ? DCTX_MECHANISM_CURVE
                      : mechanism == ZMQ_PLAIN ? DCTX_MECHANISM_PLAIN
                                               : DCTX_MECHANISM_NULL,
@@ -283,10 +326,26 @@ static zsock_t *zsock_of(void *socket)
     return zsock_is(socket) ? socket : NULL;
 }
 
+static inline bool is_port(const void *socket)
+{
+    return ((const dctx_port_t *)socket)->tag == PORT_TAG;
+}
+
+/* Of a settled port, whose endpoints have changed. A policy's word comes first. */
+static void find_classes(dctx_port_t *port)
+{
+    if (port->policy->peer != DCTX_CLASS_AUTO)
+        return;
+    port->leaving = look(port->handle);
+    /* Where no endpoint leads off this host no connection does. */
+    bool on_host = port->leaving == DCTX_CLASS_HOST && port->knows_all;
+    port->entering = on_host ? DCTX_CLASS_HOST : DCTX_CLASS_AUTO;
+}
+
 /* Looks at the endpoint before this one too: it is about to be forgotten. */
 static dctx_error_t attach(void *socket, const char *endpoint, bool bind)
 {
-    dctx_view_t view = {NULL, NULL, NULL};
+    dctx_view_t view = {.handle = NULL};
     dctx_error_t error = dctx_socket_view_(socket, &view);
     if (error != DCTX_OK)
         return error;
@@ -302,6 +361,8 @@ static dctx_error_t attach(void *socket, const char *endpoint, bool bind)
     if (done == -1)
         return dctx_endpoint_fail_(bind ? "listen on" : "connect to", endpoint, errno);
     dctx_socket_look_(view.handle);
+    if (is_port(socket) && ((dctx_port_t *)socket)->settled)
+        find_classes(socket);
     return DCTX_OK;
 }
 
@@ -319,7 +380,7 @@ dctx_error_t dctx_socket_connect(void *socket, const char *endpoint)
 
 dctx_error_t dctx_port_new(void *socket, dctx_policy_t *policy, dctx_port_t **ret_port)
 {
-    dctx_view_t view = {NULL, NULL, NULL};
+    dctx_view_t view = {.handle = NULL};
     if (ret_port == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "nowhere to put the port");
     dctx_error_t error = dctx_socket_view_(socket, &view);
@@ -328,8 +389,12 @@ dctx_error_t dctx_port_new(void *socket, dctx_policy_t *policy, dctx_port_t **re
     dctx_port_t *port = dctx_alloc_(sizeof(*port));
     if (port == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for a port");
-    *port = (dctx_port_t){PORT_TAG, view.handle, zsock_of(socket), dctx_policy_or_default_(policy),
-                          NULL};
+    *port = (dctx_port_t){.tag = PORT_TAG,
+                          .handle = view.handle,
+                          .zsock = zsock_of(socket),
+                          .knows_all = !has_endpoint(view.handle),
+                          .policy = dctx_policy_or_default_(policy)};
+    port->leaving = port->entering = port->policy->peer;
     if (port->policy->curve != NULL && option(view.handle, ZMQ_TYPE) == ZMQ_ROUTER)
         error = dctx_routes_new_(port->policy, &port->routes);
     if (error != DCTX_OK) {
@@ -339,6 +404,18 @@ dctx_error_t dctx_port_new(void *socket, dctx_policy_t *policy, dctx_port_t **re
     (void)dctx_policy_ref(port->policy);
     dctx_socket_look_(view.handle);
     *ret_port = port;
+    return DCTX_OK;
+}
+
+dctx_error_t dctx_port_settle(dctx_port_t *port)
+{
+    if (port == NULL || !is_port(port))
+        return dctx_fail_(DCTX_ERR_INVALID, "not a port");
+    if (!has_endpoint(port->handle))
+        return dctx_fail_(DCTX_ERR_INVALID, "the port's socket is neither bound nor connected: "
+                                            "settle the port when it is");
+    port->settled = true;
+    find_classes(port);
     return DCTX_OK;
 }
 
@@ -356,7 +433,7 @@ void dctx_port_destroy(dctx_port_t **port_p)
 
 dctx_class_t dctx_socket_class(void *socket)
 {
-    dctx_view_t view = {NULL, NULL, NULL};
+    dctx_view_t view = {.handle = NULL};
     return dctx_socket_view_(socket, &view) == DCTX_OK ? dctx_socket_leaving_(&view)
                                                        : DCTX_CLASS_AUTO;
 }

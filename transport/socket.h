@@ -19,6 +19,8 @@ typedef struct dctx_view {
     void *handle; /* libzmq's */
     dctx_policy_t *policy;
     dctx_routes_t *routes; /* of a ROUTER's port whose policy has a dctx_curve_t; else NULL */
+    dctx_class_t leaving;  /* what its peers are when a message leaves; AUTO: to be looked at */
+    dctx_class_t entering; /* what they are when one comes; AUTO: the message tells */
 } dctx_view_t;
 
 /* Of a socket that stamps may travel on. DCTX_ERR_INVALID. */
@@ -44,6 +46,9 @@ typedef struct dctx_origin {
 
 /* A frame's property: zmq_msg_gets() or zframe_meta(). */
 typedef const char *(*dctx_property_fn)(void *frame, const char *name);
+
+/* What the peer is taken for that a frame came from, and no more of it. */
+dctx_class_t dctx_socket_entering_(const dctx_view_t *view, dctx_property_fn property, void *frame);
 
 /* Unless the whole is wanted, of a peer on this host just class and address. */
 void dctx_socket_origin_(const dctx_view_t *view, dctx_property_fn property, void *frame,

@@ -262,6 +262,9 @@ Test(stamp, a_stream_socket_is_refused, .init = init)
     cr_assert_eq(dctx_send(stream, &message), DCTX_ERR_INVALID);
     cr_assert_not_null(message);
     cr_assert_eq(dctx_recv(stream, &received, &snapshot), DCTX_ERR_INVALID);
+    void *handle = zsock_resolve(stream);
+    cr_assert_eq(dctx_send(handle, &message), DCTX_ERR_INVALID);
+    cr_assert_eq(dctx_recv(handle, &received, &snapshot), DCTX_ERR_INVALID);
     cr_assert_eq(dctx_send(NULL, &message), DCTX_ERR_INVALID);
     zmsg_destroy(&message);
     cr_assert_eq(dctx_send(stream, &message), DCTX_ERR_INVALID, "no message");

@@ -206,6 +206,14 @@ DCTX_EXPORT dctx_error_t dctx_cancel_explain_(const dctx_cancel_t *cancel);
 DCTX_EXPORT dctx_error_t dctx_attach_lent_(const dctx_snapshot_t *snapshot, const char *name,
                                            size_t size, dctx_scope_t *ret_scope);
 
+/* dctx_attach_scope() that takes the caller's reference over, unless it fails. */
+DCTX_EXPORT dctx_error_t dctx_attach_taken_(dctx_snapshot_t *snapshot, const char *name,
+                                            size_t size, dctx_scope_t *ret_scope);
+
+/* Whether a snapshot of the current registry could be attached now under that name, and the room
+ * for it: what dctx_attach_scope() would refuse, this refuses. */
+DCTX_EXPORT dctx_error_t dctx_attach_ready_(const char *name, size_t size);
+
 /* True if the attachment is the innermost and nothing was done in it but reading, so that ending it
  * and attaching the same again would come to the same. */
 DCTX_EXPORT bool dctx_scope_is_fresh_(const dctx_scope_t *scope);
