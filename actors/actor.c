@@ -201,6 +201,8 @@ dctx_error_t dctx_spawn_(dctx_system_t *system, const dctx_actor_options_t *opti
     actor->may_block = (options->flags & DCTX_PINNED) != 0;
     actor->asks = 0;
     actor->internal = internal;
+    if (internal)
+        actor->scope = "actor:(asks)"; /* whose callbacks it runs, for those who read of it */
     dctx_message_t *start = actor->start;
     actor->death = DCTX_OK;
     dctx_gauge_open_(actor, options, internal, (uint32_t)generation);

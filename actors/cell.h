@@ -64,7 +64,7 @@ struct dctx_actor {
         void *state;
         dctx_exit_t *last; /* of a DEAD one: how it ended, if somebody wants to know */
     };
-    const char *scope; /* "actor:NAME": in `named` or `made` */
+    const char *scope; /* "actor:NAME": in `named` or `made`, or constant */
 
     void (*on_stop)(dctx_actor_t *self, void *state);
     void (*destroy_state)(void *state);

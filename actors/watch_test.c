@@ -122,6 +122,35 @@ Test(watch, names_the_type_of_what_came_from_another_node, .init = fixture_init)
     finish(&system);
 }
 
+static void block_call(dctx_error_t status, const dctx_message_t *reply, void *arg)
+{
+    (void)status;
+    (void)block(NULL, reply, arg);
+}
+
+static dctx_error_t say_nothing(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    (void)self;
+    (void)message;
+    (void)state;
+    return DCTX_OK;
+}
+
+Test(watch, names_the_callback_of_an_ask_from_outside, .init = fixture_init)
+{
+    blocker_t blocker;
+    open_blocker(&blocker);
+    dctx_system_t *system = start_watched(WARN_MS, 2, NULL);
+    dctx_ref_t ref = spawn(system, "orders", say_nothing, NULL);
+    DCTX_WITH_SCOPE("api-gateway")
+        cr_assert_eq(dctx_ask_call(ref, NULL, NULL, 0, block_call, &blocker), DCTX_OK);
+    cr_assert(gate_wait(&told, 1));
+    cr_assert_str_eq(told_actor, "(asks)");
+    cr_assert_str_eq(told_chain, "api-gateway");
+    let_one_on(&blocker);
+    finish(&system);
+}
+
 Test(watch, is_off_where_it_is_not_wanted, .init = fixture_init)
 {
     dctx_system_t *system = start_watched(-1, 2, NULL);

@@ -109,14 +109,14 @@ void dctx_test_world_destroy(dctx_test_world_t **world_p)
     if (world_p == NULL || *world_p == NULL)
         return;
     dctx_test_world_t *world = *world_p;
-    *world_p = NULL;
-    if (latest == world)
-        latest = NULL;
     if (world->systems != NULL) {
         dctx_log(DCTX_LOG_ERROR, "a test world stays: system %s is still in it",
                  world->systems->name);
         return;
     }
+    *world_p = NULL;
+    if (latest == world)
+        latest = NULL;
     dctx_net_finish(&world->net);
     dctx_release_(world);
 }

@@ -395,9 +395,9 @@ Test(world, what_makes_no_sense_is_refused, .init = fixture_init, .timeout = 30)
     system = start_in(world);
     tell_uint(spawn(system, NULL, drive, world), 1);
     cr_assert(dctx_test_run(world));
-    dctx_test_world_t *again = world;
-    dctx_test_world_destroy(&again);
+    dctx_test_world_destroy(&world);
     cr_assert(logged("a test world stays"));
+    cr_assert_not_null(world);
     end(&world, &system);
     dctx_test_world_destroy(&world);
     dctx_test_world_destroy(NULL);

@@ -54,7 +54,8 @@ typedef struct dctx_dead_letter {
 
 /* A callback that keeps a worker for long. Borrowed during the call. */
 typedef struct dctx_blocked {
-    const char *actor; /* "(system)": a callback of the system's options */
+    /* "(system)": a callback of the system's options; "(asks)": one of an ask that no actor made */
+    const char *actor;
     const char *type;  /* type name of the message; "" where there is none */
     const char *chain; /* scope chain, the actor's own scope last */
     int64_t ms;        /* for how long, as far as we know */

@@ -33,7 +33,7 @@ extern "C" {
  * and so are `policy` and CURVE: there are no sockets.
  *
  * Ownership: the caller owns it. Destroy its systems first: a world with systems in it is logged
- *   about, and stays.
+ *   about, and stays the caller's.
  * Errors: DCTX_ERR_INVALID, DCTX_ERR_NOMEM.
  * Thread-safety: a world, its systems and all that is sent to their actors belong to one thread.
  * Limits and units: the clock begins at one hour.
