@@ -98,11 +98,22 @@ static void note_deadline(dctx_system_t *system, int64_t deadline)
 
 static void on_scope(dctx_cancel_t *scope, void *arg);
 
+/*
+ * A slot of a new system. Another system may be at this one's address before long, or may have been there, and who
+ * was asked by it know it by that alone (dctx_home_enter_()): so the numbers of no two of them begin near each other, and
+ * an answer to one finds nothing in the other. By the golden ratio, which spreads any count of systems evenly.
+ */
+static void begin(dctx_system_t *system, dctx_ask_slot_t *slot)
+{
+    uint64_t generation = system->serial * UINT64_C(0x4f1bbcdd) & generation_mask;
+    slot->home = system;
+    atomic_store(&slot->state, (generation == 0 ? 1 : generation) << DCTX_ASK_BITS);
+}
+
 /* Has the scope end the ask that is about to open; false, and it does not open, if it is cancelled. */
 static bool watch(dctx_system_t *system, dctx_ask_slot_t *slot, uint64_t state,
                   dctx_cancel_t *scope)
 {
-    slot->home = system;
     /* On its first call the watch waits until the ask is open. */
     atomic_store(&slot->state, state | DCTX_ASK_LOCKED);
     if (dctx_cancel_watch_(scope, &slot->watch, on_scope, slot)) {
@@ -120,6 +131,8 @@ dctx_error_t dctx_ask_open_(dctx_system_t *system, dctx_message_t *record, int64
     dctx_ask_slot_t *slot = dctx_slab_take(&system->asks);
     if (slot == NULL)
         return dctx_fail_(DCTX_ERR_NOMEM, "no memory for an ask");
+    if (__builtin_expect(slot->home == NULL, 0))
+        begin(system, slot);
     uint64_t state = atomic_load_explicit(&slot->state, memory_order_relaxed) | DCTX_ASK_PENDING;
     bool by_actor = record->node.kind == DCTX_NODE_REPLY || record->node.kind == DCTX_NODE_RESULT;
     uint64_t asker = by_actor ? dctx_id_make(record->node.generation, record->u.done.actor) : 0;

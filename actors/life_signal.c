@@ -74,17 +74,25 @@ static bool post(dctx_system_t *system, dctx_runner_t *runner, dctx_ref_t to, dc
     return true;
 }
 
-bool dctx_signal_post_(dctx_runner_t *runner, dctx_ref_t to, dctx_signal_t *signal,
+bool dctx_signal_tell_(dctx_runner_t *runner, dctx_ref_t to, uint64_t serial, dctx_signal_t *signal,
                        dctx_signal_kind_t kind)
 {
-    if (runner != NULL && runner->system == to.system_)
-        return post(to.system_, runner, to, signal, kind);
+    dctx_system_t *own = runner != NULL && runner->system == to.system_ ? runner->system : NULL;
+    if (own != NULL)
+        return (serial == 0 || own->serial == serial) && post(own, runner, to, signal, kind);
     dctx_system_t *system = dctx_systems_lock_(to.system_);
     if (system == NULL)
         return false;
-    bool posted = post(system, dctx_runner_of(system), to, signal, kind);
+    bool same = serial == 0 || system->serial == serial;
+    bool posted = same && post(system, dctx_runner_of(system), to, signal, kind);
     dctx_systems_unlock_();
     return posted;
+}
+
+bool dctx_signal_post_(dctx_runner_t *runner, dctx_ref_t to, dctx_signal_t *signal,
+                       dctx_signal_kind_t kind)
+{
+    return dctx_signal_tell_(runner, to, 0, signal, kind);
 }
 
 bool dctx_signal_take_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_signal_t *signal)

@@ -52,6 +52,11 @@ static inline dctx_signal_t *dctx_signal_of(dctx_node_t *node)
 bool dctx_signal_post_(dctx_runner_t *runner, dctx_ref_t to, dctx_signal_t *signal,
                        dctx_signal_kind_t kind);
 
+/* The same, to one who may have gone long ago: not if there is another system than that with this serial at the
+ * address now. */
+bool dctx_signal_tell_(dctx_runner_t *runner, dctx_ref_t to, uint64_t serial, dctx_signal_t *signal,
+                       dctx_signal_kind_t kind);
+
 /* Takes a signal in the receiver's turn. False: abandoned. */
 bool dctx_signal_take_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_signal_t *signal);
 

@@ -99,11 +99,19 @@ static dctx_monitor_t *new_watch(dctx_monitor_kind_t kind, dctx_ref_t target)
     return NULL;
 }
 
+/* Of a system that is there now. */
+static void set_watcher(dctx_monitor_t *watch, dctx_ref_t watcher)
+{
+    dctx_system_t *system = watcher.system_;
+    watch->watcher = watcher;
+    watch->serial = system->serial;
+}
+
 dctx_monitor_t *dctx_monitor_of_node_(dctx_ref_t target)
 {
     dctx_monitor_t *watch = new_watch(DCTX_MONITOR_NODE, target);
     if (watch != NULL)
-        watch->watcher = (dctx_ref_t){.system_ = target.system_, .id_ = DCTX_ID_REMOTE};
+        set_watcher(watch, (dctx_ref_t){.system_ = target.system_, .id_ = DCTX_ID_REMOTE});
     return watch;
 }
 
@@ -184,7 +192,8 @@ bool dctx_monitor_tell_(dctx_runner_t *runner, dctx_system_t *system, dctx_monit
         watch->exit = dctx_exit_ref(exit);
         /* For the one who stops the system, its own actors have ended as well. */
         if (runner != NULL || watch->watcher.system_ != system)
-            (void)dctx_signal_post_(runner, watch->watcher, &watch->down, DCTX_SIGNAL_DOWN);
+            (void)dctx_signal_tell_(runner, watch->watcher, watch->serial, &watch->down,
+                                    DCTX_SIGNAL_DOWN);
         return true;
     case DCTX_MONITOR_WAIT:
         watch->exit = dctx_exit_ref(exit);
@@ -348,7 +357,7 @@ dctx_error_t dctx_monitor(dctx_actor_t *self, dctx_ref_t who, dctx_down_fn on_do
     dctx_monitor_t *watch = extra != NULL ? new_watch(DCTX_MONITOR_ACTOR, who) : NULL;
     if (watch == NULL)
         return DCTX_ERR_NOMEM;
-    watch->watcher = dctx_life_ref_(self);
+    set_watcher(watch, dctx_life_ref_(self));
     watch->run.on_down = on_down;
     watch->arg = arg;
     if (!dctx_is_empty())
@@ -475,8 +484,8 @@ static tie_t *new_tie(dctx_ref_t a, dctx_ref_t b, unsigned flags)
     atomic_init(&of_a->references, 1);
     of_a->twin = of_b;
     of_b->twin = of_a;
-    of_a->watcher = b;
-    of_b->watcher = a;
+    set_watcher(of_a, b);
+    set_watcher(of_b, a);
     of_a->any_end = of_b->any_end = (flags & DCTX_TIE_ANY_END) != 0;
     bool whole = fill(of_a, DCTX_MONITOR_TIE, a);
     whole = fill(of_b, DCTX_MONITOR_TIE, b) && whole;

@@ -31,6 +31,7 @@ struct dctx_monitor {
     _Atomic(uint32_t) references; /* relaxed up, acq_rel down */
     dctx_monitor_kind_t kind;
     dctx_ref_t target, watcher;
+    uint64_t serial; /* of the watcher's system: another may be at its address when this is told */
     dctx_signal_t enter, leave, down;
     dctx_extra_t *spare; /* for a target that has none; gone once it has taken `enter` */
     struct dctx_far
