@@ -345,11 +345,7 @@ void dctx_self_stop(dctx_actor_t *self)
 
 dctx_ref_t dctx_self(const dctx_actor_t *self)
 {
-    if (self == NULL)
-        return DCTX_REF_NONE;
-    uint32_t serving = atomic_load_explicit(&self->serving, memory_order_relaxed);
-    uint32_t generation = serving & ~DCTX_SERVING_SUSPENDED;
-    return (dctx_ref_t){.system_ = self->system, .id_ = dctx_id_make(generation, self->slot.index)};
+    return self != NULL ? dctx_cell_ref(self) : DCTX_REF_NONE;
 }
 
 const char *dctx_self_name(const dctx_actor_t *self)

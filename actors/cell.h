@@ -97,6 +97,14 @@ static inline uint64_t dctx_id_make(uint64_t generation, uint32_t index)
     return generation << 32 | index;
 }
 
+/* The ref of the actor in whose turn the thread is. */
+static inline dctx_ref_t dctx_cell_ref(const dctx_actor_t *actor)
+{
+    uint32_t serving = atomic_load_explicit(&actor->serving, memory_order_relaxed);
+    return (dctx_ref_t){.system_ = actor->system,
+                        .id_ = dctx_id_make(serving & ~DCTX_SERVING_SUSPENDED, actor->slot.index)};
+}
+
 static inline bool dctx_id_is_remote(uint64_t id)
 {
     return (id & DCTX_ID_REMOTE) != 0;

@@ -298,20 +298,6 @@ bool dctx_handle_measured_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_mess
 
 /* ---- one plain message after the other ---------------------------------------------------------- */
 
-/* All that a node says of itself but what follows it: of a plain one this is the same in all. */
-static inline uint64_t word_of(const dctx_node_t *node)
-{
-    uint64_t word;
-    _Static_assert(sizeof *node == sizeof node->next + sizeof word, "the rest is one word");
-    memcpy(&word, (const char *)node + sizeof node->next, sizeof word);
-    return word;
-}
-
-static uint64_t plain_word(uint32_t generation)
-{
-    return word_of(&(dctx_node_t){.generation = generation, .kind = DCTX_NODE_MESSAGE});
-}
-
 /* Whether nothing is special about the actor that this thread alone would change. */
 static inline bool is_plain(const dctx_actor_t *actor)
 {
@@ -340,15 +326,16 @@ dctx_plain_t dctx_handle_plain_(dctx_runner_t *runner, dctx_actor_t *actor, unsi
     dctx_system_t *system = runner->system;
     dctx_node_t *node = actor->out.tail;
     uint32_t generation = atomic_load_explicit(&actor->serving, memory_order_acquire);
-    uint64_t plain = plain_word(generation);
+    uint64_t plain = dctx_node_plain_word(generation);
     dctx_scope_t scope;
-    if (word_of(node) != plain || !is_plain(actor) || actor->start != NULL ||
+    if (dctx_node_word(node) != plain || !is_plain(actor) || actor->start != NULL ||
         system->options.hop_spans)
         return DCTX_PLAIN_LOOK;
     const dctx_snapshot_t *open = runner->warm;
     if (open != NULL)
         scope = runner->warm_scope;
-    while (*n < most && word_of(node) == plain && is_undisturbed(system, actor, generation)) {
+    while (*n < most && dctx_node_word(node) == plain &&
+           is_undisturbed(system, actor, generation)) {
         dctx_message_t *message = dctx_message_of(node);
         const dctx_snapshot_t *snapshot = message->snapshot;
         const dctx_type_t *type = message->type;
@@ -358,8 +345,8 @@ dctx_plain_t dctx_handle_plain_(dctx_runner_t *runner, dctx_actor_t *actor, unsi
         /* Whether the next one has the same context. Only now may that be looked at: once user code runs, the
          * thread can be given up, and the mailbox be another's. */
         dctx_node_t *next = atomic_load_explicit(&node->next, memory_order_acquire);
-        bool many =
-            next != NULL && word_of(next) == plain && dctx_message_of(next)->snapshot == snapshot;
+        bool many = next != NULL && dctx_node_word(next) == plain &&
+                    dctx_message_of(next)->snapshot == snapshot;
         dctx_busy_begin(runner, actor, message, type, snapshot, "actor:");
         if (open != snapshot) {
             if (open != NULL)
@@ -375,7 +362,8 @@ dctx_plain_t dctx_handle_plain_(dctx_runner_t *runner, dctx_actor_t *actor, unsi
         }
         runner->warm = NULL;
         dctx_error_t error = actor->handler(actor, message, actor->state);
-        if (__builtin_expect(error != DCTX_OK || word_of(node) != plain || !is_plain(actor), 0)) {
+        if (__builtin_expect(error != DCTX_OK || dctx_node_word(node) != plain || !is_plain(actor),
+                             0)) {
             dctx_error_t outcome = DCTX_ERR_NO_REPLY;
             note_outcome(runner, actor, message, error, &outcome);
             return leave_handled(runner, actor, message, &scope, outcome, many)

@@ -26,6 +26,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "futex.h"
 
@@ -74,6 +75,25 @@ typedef struct dctx_mailbox_out {
 } dctx_mailbox_out_t;
 
 #define DCTX_MAILBOX_IDLE ((uintptr_t)1)
+
+/* All that a node says of itself but what follows it, as one number; and that of a message without flags. */
+static inline uint64_t dctx_node_word(const dctx_node_t *node)
+{
+    uint64_t word;
+    _Static_assert(sizeof *node == sizeof node->next + sizeof word, "the rest is one word");
+    memcpy(&word, (const unsigned char *)node + sizeof node->next, sizeof word);
+    return word;
+}
+
+static inline uint64_t dctx_node_plain_word(uint32_t generation)
+{
+    return dctx_node_word(&(dctx_node_t){.generation = generation, .kind = DCTX_NODE_MESSAGE});
+}
+
+static inline void dctx_node_set_word(dctx_node_t *node, uint64_t word)
+{
+    memcpy((unsigned char *)node + sizeof node->next, &word, sizeof word);
+}
 
 typedef enum dctx_advance {
     DCTX_ADVANCE_MORE, /* there is a next node; the one passed is the caller's */

@@ -24,12 +24,14 @@ void dctx_pool_init(dctx_pool_t *pool)
         atomic_flag_clear(&pool->outside[i].busy);
 }
 
-static void release_chain(dctx_pool_cell_t *cell)
+static void release_magazines(dctx_magazine_t *magazine)
 {
-    while (cell != NULL) {
-        dctx_pool_cell_t *next = cell->next;
-        dctx_release_(cell);
-        cell = next;
+    while (magazine != NULL) {
+        dctx_magazine_t *next = magazine->next;
+        while (magazine->count > 0)
+            dctx_release_(magazine->cells[--magazine->count]);
+        dctx_release_(magazine);
+        magazine = next;
     }
 }
 
@@ -37,72 +39,114 @@ void dctx_pool_finish(dctx_pool_t *pool)
 {
     for (int i = 0; i < DCTX_POOL_OUTSIDE; i++)
         dctx_pool_cache_finish(&pool->outside[i].cache);
-    while (pool->batches != NULL) {
-        dctx_pool_cell_t *batch = pool->batches;
-        pool->batches = batch->next_batch;
-        release_chain(batch);
-    }
+    release_magazines(pool->full);
+    release_magazines(pool->empty);
     pthread_mutex_destroy(&pool->lock);
 }
 
-/* A batch that other threads gave back; NULL if there is none. */
-static dctx_pool_cell_t *take_batch(dctx_pool_t *pool)
+static void push(dctx_magazine_t **stack, dctx_magazine_t *magazine)
 {
-    if (atomic_load_explicit(&pool->batch_count, memory_order_relaxed) == 0)
-        return NULL;
-    pthread_mutex_lock(&pool->lock);
-    dctx_pool_cell_t *batch = pool->batches;
-    if (batch != NULL) {
-        pool->batches = batch->next_batch;
-        atomic_fetch_sub_explicit(&pool->batch_count, 1, memory_order_relaxed);
-    }
-    pthread_mutex_unlock(&pool->lock);
-    return batch;
+    magazine->next = *stack;
+    *stack = magazine;
 }
 
-static void give_batch(dctx_pool_t *pool, dctx_pool_cell_t *batch)
+static dctx_magazine_t *pop(dctx_magazine_t **stack)
 {
-    bool room = false;
+    dctx_magazine_t *magazine = *stack;
+    if (magazine != NULL) {
+        *stack = magazine->next;
+        magazine->next = NULL;
+    }
+    return magazine;
+}
+
+/* A full one that other threads gave back, for an empty one or none; NULL if there is none. */
+static dctx_magazine_t *exchange_for_full(dctx_pool_t *pool, dctx_magazine_t **empty_p)
+{
+    if (atomic_load_explicit(&pool->full_count, memory_order_relaxed) == 0)
+        return NULL;
+    dctx_magazine_t *spilled = NULL;
     pthread_mutex_lock(&pool->lock);
-    if (atomic_load_explicit(&pool->batch_count, memory_order_relaxed) < DCTX_POOL_SHARED) {
-        room = true;
-        batch->next_batch = pool->batches;
-        pool->batches = batch;
-        atomic_fetch_add_explicit(&pool->batch_count, 1, memory_order_relaxed);
+    dctx_magazine_t *full = pop(&pool->full);
+    if (full != NULL) {
+        atomic_fetch_sub_explicit(&pool->full_count, 1, memory_order_relaxed);
+        if (*empty_p != NULL && pool->empty_count == DCTX_POOL_SHARED) {
+            spilled = *empty_p;
+        } else if (*empty_p != NULL) {
+            push(&pool->empty, *empty_p);
+            pool->empty_count++;
+        }
+        *empty_p = NULL;
     }
     pthread_mutex_unlock(&pool->lock);
-    if (!room)
-        release_chain(batch);
+    dctx_release_(spilled);
+    return full;
+}
+
+/* An empty one for a full one, or none. Where the pool has enough it is the same, emptied. NULL without memory;
+ * only if there was none to give. */
+static dctx_magazine_t *exchange_for_empty(dctx_pool_t *pool, dctx_magazine_t *full)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool room = atomic_load_explicit(&pool->full_count, memory_order_relaxed) < DCTX_POOL_SHARED;
+    dctx_magazine_t *empty = room || full == NULL ? pop(&pool->empty) : NULL;
+    if (empty != NULL)
+        pool->empty_count--;
+    if (full != NULL && empty != NULL) {
+        push(&pool->full, full);
+        atomic_fetch_add_explicit(&pool->full_count, 1, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (empty != NULL)
+        return empty;
+    empty = room || full == NULL ? dctx_calloc_(1, sizeof *empty) : NULL;
+    if (full == NULL)
+        return empty;
+    if (empty == NULL) {
+        while (full->count > 0)
+            dctx_release_(full->cells[--full->count]);
+        return full;
+    }
+    pthread_mutex_lock(&pool->lock);
+    push(&pool->full, full);
+    atomic_fetch_add_explicit(&pool->full_count, 1, memory_order_relaxed);
+    pthread_mutex_unlock(&pool->lock);
+    return empty;
+}
+
+static void swap(dctx_pool_cache_t *cache)
+{
+    dctx_magazine_t *loaded = cache->loaded;
+    cache->loaded = cache->spare;
+    cache->spare = loaded;
 }
 
 static void *take(dctx_pool_t *pool, dctx_pool_cache_t *cache)
 {
-    dctx_pool_cell_t *cell = cache->cells;
-    if (__builtin_expect(cell == NULL, 0)) {
-        cell = cache->full != NULL ? cache->full : take_batch(pool);
-        cache->full = NULL;
-        if (cell == NULL)
-            return dctx_alloc_(DCTX_POOL_CELL);
-        cache->count = DCTX_POOL_BATCH;
+    if (cache->loaded == NULL || cache->loaded->count == 0) {
+        if (cache->spare == NULL || cache->spare->count == 0) {
+            dctx_magazine_t *full = exchange_for_full(pool, &cache->spare);
+            if (full == NULL)
+                return dctx_alloc_(DCTX_POOL_CELL);
+            cache->spare = full;
+        }
+        swap(cache);
     }
-    cache->cells = cell->next;
-    cache->count--;
-    return cell;
+    return cache->loaded->cells[--cache->loaded->count];
 }
 
-static void give(dctx_pool_t *pool, dctx_pool_cache_t *cache, dctx_pool_cell_t *cell)
+static void give(dctx_pool_t *pool, dctx_pool_cache_t *cache, void *cell)
 {
-    /* Two batches before one goes: a thread that takes and gives around the edge passes none on. */
-    if (__builtin_expect(cache->count == DCTX_POOL_BATCH, 0)) {
-        if (cache->full != NULL)
-            give_batch(pool, cache->full);
-        cache->full = cache->cells;
-        cache->cells = NULL;
-        cache->count = 0;
+    if (cache->loaded == NULL || cache->loaded->count == DCTX_POOL_BATCH) {
+        if (cache->spare == NULL || cache->spare->count > 0)
+            cache->spare = exchange_for_empty(pool, cache->spare);
+        if (cache->spare == NULL) {
+            dctx_release_(cell);
+            return;
+        }
+        swap(cache);
     }
-    cell->next = cache->cells;
-    cache->cells = cell;
-    cache->count++;
+    cache->loaded->cells[cache->loaded->count++] = cell;
 }
 
 /* A cache for a thread from outside, locked; NULL if others are at work on it. */
@@ -152,7 +196,7 @@ void dctx_pool_give(dctx_pool_t *pool, dctx_pool_cache_t *cache, void *cell)
 
 void dctx_pool_cache_finish(dctx_pool_cache_t *cache)
 {
-    release_chain(cache->cells);
-    release_chain(cache->full);
+    release_magazines(cache->loaded);
+    release_magazines(cache->spare);
     *cache = (dctx_pool_cache_t){0};
 }

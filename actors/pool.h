@@ -14,21 +14,22 @@
 enum {
     DCTX_POOL_CELL = 128,    /* bytes */
     DCTX_POOL_BATCH = 64,    /* cells handed over at once */
-    DCTX_POOL_SHARED = 1024, /* batches the pool keeps; more are freed */
+    DCTX_POOL_SHARED = 1024, /* full magazines the pool keeps; the cells of more are freed */
     DCTX_POOL_OUTSIDE = 8    /* caches for threads from outside */
 };
 
-/* A free cell. */
-typedef struct dctx_pool_cell {
-    struct dctx_pool_cell *next;
-    struct dctx_pool_cell *next_batch; /* of the first cell of a batch in the pool */
-} dctx_pool_cell_t;
+/* Free cells. Their addresses stand in an array and not in the cells: these are in the cache of whoever gave them
+ * back, and a list through them would be waited for cell by cell. So the next ones are fetched while one is in use. */
+typedef struct dctx_magazine {
+    struct dctx_magazine *next; /* in the pool */
+    unsigned count;
+    void *cells[DCTX_POOL_BATCH];
+} dctx_magazine_t;
 
-/* One thread's. */
+/* One thread's. Two, so that a thread that takes and gives around the edge of one passes none on. */
 typedef struct dctx_pool_cache {
-    dctx_pool_cell_t *cells; /* at most two batches: `fresh` counts those on top of a full one */
-    dctx_pool_cell_t *full;  /* a whole batch, or NULL */
-    unsigned count;          /* in `cells` */
+    dctx_magazine_t *loaded; /* NULL: none yet */
+    dctx_magazine_t *spare;  /* full or empty; NULL: none */
 } dctx_pool_cache_t;
 
 typedef struct dctx_pool_outside {
@@ -38,9 +39,9 @@ typedef struct dctx_pool_outside {
 
 typedef struct dctx_pool {
     pthread_mutex_t lock;
-    dctx_pool_cell_t
-        *batches; /* under the lock, as the count is written; read without it as a hint */
-    _Atomic(unsigned) batch_count;
+    dctx_magazine_t *full, *empty; /* under the lock */
+    unsigned empty_count;          /* the same */
+    _Atomic(unsigned) full_count;  /* written under the lock; read without it as a hint */
     dctx_pool_outside_t outside[DCTX_POOL_OUTSIDE];
 } dctx_pool_t;
 
@@ -52,27 +53,41 @@ void dctx_pool_finish(dctx_pool_t *pool); /* what is out then stays out: nobody 
 void *dctx_pool_take(dctx_pool_t *pool, dctx_pool_cache_t *cache);
 void dctx_pool_give(dctx_pool_t *pool, dctx_pool_cache_t *cache, void *cell);
 
+/* Has a cache line fetched that is going to be written. What only says "fetch" leaves the line with whoever wrote
+ * to it last, so that the write has to wait after all. Compilers say the right thing only when told that the processor
+ * knows it; all that do not know it take it for no instruction. */
+static inline void dctx_fetch_to_write(const char *address)
+{
+#ifdef __x86_64__
+    __asm__ volatile("prefetchw %0" : : "m"(*address));
+#else
+    __builtin_prefetch(address, 1);
+#endif
+}
+
 /* The same two without a call where the cache has what it takes. Of a thread of the system. */
 static inline void *dctx_pool_take_(dctx_pool_t *pool, dctx_pool_cache_t *cache)
 {
-    dctx_pool_cell_t *cell = cache->cells;
-    if (__builtin_expect(cell == NULL, 0))
+    enum { LINE = 64, AHEAD = 6 };
+    dctx_magazine_t *loaded = cache->loaded;
+    if (__builtin_expect(loaded == NULL || loaded->count == 0, 0))
         return dctx_pool_take(pool, cache);
-    cache->cells = cell->next;
-    cache->count--;
-    return cell;
+    unsigned left = --loaded->count;
+    if (left >= AHEAD) {
+        const char *soon = loaded->cells[left - AHEAD];
+        dctx_fetch_to_write(soon);
+        dctx_fetch_to_write(soon + LINE);
+    }
+    return loaded->cells[left];
 }
 
 static inline void dctx_pool_give_(dctx_pool_t *pool, dctx_pool_cache_t *cache, void *cell)
 {
-    dctx_pool_cell_t *given = cell;
-    if (__builtin_expect(cache->cells == NULL || cache->count == DCTX_POOL_BATCH, 0)) {
+    dctx_magazine_t *loaded = cache->loaded;
+    if (__builtin_expect(loaded == NULL || loaded->count == DCTX_POOL_BATCH, 0))
         dctx_pool_give(pool, cache, cell);
-        return;
-    }
-    given->next = cache->cells;
-    cache->cells = given;
-    cache->count++;
+    else
+        loaded->cells[loaded->count++] = cell;
 }
 
 /* Frees what a cache holds, when its thread ends. */

@@ -590,7 +590,7 @@ static inline bool tell_plainly(dctx_ref_t to, const dctx_type_t *type, const vo
     message->value = message->inline_;
     message->snapshot = fork;
     message->u.request.ask = 0;
-    message->u.request.sender = dctx_self(here->actor);
+    message->u.request.sender = dctx_cell_ref(here->actor);
     if (type->size == sizeof(uint64_t))
         memcpy(message->inline_, value, sizeof(uint64_t));
     else
@@ -601,13 +601,17 @@ static inline bool tell_plainly(dctx_ref_t to, const dctx_type_t *type, const vo
     return true;
 }
 
-dctx_error_t dctx_tell(dctx_ref_t to, const dctx_type_t *type, const void *value)
+static __attribute__((noinline)) dctx_error_t tell(dctx_ref_t to, const dctx_type_t *type,
+                                                   const void *value)
 {
-    if (__builtin_expect(tell_plainly(to, type, value), 1))
-        return DCTX_OK;
     sending_t sending;
     dctx_error_t error = begin(&sending, to, type, value);
     return error == DCTX_OK ? deliver(&sending) : error;
+}
+
+dctx_error_t dctx_tell(dctx_ref_t to, const dctx_type_t *type, const void *value)
+{
+    return __builtin_expect(tell_plainly(to, type, value), 1) ? DCTX_OK : tell(to, type, value);
 }
 
 dctx_error_t dctx_tell_take(dctx_ref_t to, const dctx_type_t *type, void *value)
