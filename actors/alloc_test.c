@@ -460,3 +460,43 @@ Test(alloc, each_allocation_of_a_family, .init = set_up, .timeout = 120)
         cr_assert_eq(gate_count(&ends), whole && errors[2] == DCTX_OK);
     }
 }
+
+/* A monitor on another node, and the end that it is told of, once, whatever failed; with what is known of it then. */
+Test(alloc, each_allocation_of_a_monitor_between_nodes, .init = set_up, .timeout = 120)
+{
+    int quiet = 0;
+    for (long nth = 1; quiet < 3; nth++) {
+        cr_assert_lt(nth, 300);
+        gate_t gate = GATE_INIT, ends = GATE_INIT;
+        dctx_test_world_t *world = NULL;
+        char *endpoint = NULL;
+        dctx_ref_t far;
+        cr_assert_eq(dctx_test_world_new((uint64_t)nth, &world), DCTX_OK);
+        dctx_system_t *here = start(&(dctx_system_options_t){.name = "here", .world = world});
+        dctx_system_t *there = start(&(dctx_system_options_t){.name = "there", .world = world});
+        dctx_ref_t actor = spawn(there, "worker", fail_on_message, &gate);
+        cr_assert_eq(dctx_system_bind(there, "tcp://*", &endpoint), DCTX_OK);
+        cr_assert_eq(dctx_system_connect(here, "there", endpoint), DCTX_OK);
+        cr_assert_eq(dctx_system_wait_node(here, "there", 1000), DCTX_OK);
+        cr_assert_eq(dctx_system_find(here, "worker@there", &far), DCTX_OK);
+        arm(nth);
+        dctx_error_t error = dctx_monitor_call(far, count_down, &ends);
+        cr_assert(dctx_test_advance(world, 10000000));
+        dctx_error_t told = dctx_tell(actor, DCTX_TYPE_STRING, "fail");
+        cr_assert(dctx_test_advance(world, 1000000000));
+        quiet = disarm() ? 0 : quiet + 1;
+        cr_assert(error == DCTX_OK || error == DCTX_ERR_NOMEM);
+        cr_assert(told == DCTX_OK || told == DCTX_ERR_NOMEM);
+        if (error != DCTX_OK)
+            cr_assert_eq(gate_count(&ends), 0);
+        else if (told == DCTX_OK)
+            cr_assert_eq(gate_count(&ends), 1, "%ld", nth);
+        finish(&here);
+        cr_assert(dctx_test_advance(world, 10000000000));
+        cr_assert_eq(counters(there).remote_monitors, 0);
+        finish(&there);
+        cr_assert_eq(gate_count(&ends), error == DCTX_OK);
+        dctx_free(endpoint);
+        dctx_test_world_destroy(&world);
+    }
+}

@@ -150,6 +150,85 @@ def reader_seeds():
     return seeds
 
 
+def link(kind=5, code=6, who="orders", reason="disk full", where='handler of "charge"', chain="api > actor:orders",
+         *more):
+    return [kind, code, who, reason, where, chain, *more]
+
+
+def exit_seeds():
+    one = pack([link()])
+    seeds = {
+        "empty-input": b"",
+        "one": one,
+        "with-causes": pack([link(7, 20), link(9, 20, "payments@third"), link()]),
+        "of-33": pack([link(7, 20, "a%d" % i) for i in range(33)]),
+        "of-34": pack([link(7, 20, "a%d" % i) for i in range(34)]),
+        "none": pack([]),
+        "more-elements": pack([link(1, 20, "a", "", "", "", None, [1, [2]])]),
+        "five-elements": pack([[5, 6, "a", "b", "c"]]),
+        "unknown-kind-and-code": pack([link(200, 199)]),
+        "kind-none": pack([link(0, 0)]),
+        "numbers-that-are-too-large": pack([link(2**64 - 1, 2**64 - 1)]),
+        "negative": pack([link(-1, -6)]),
+        "control-characters": pack([link(5, 6, "a\nb", "\x1b[2J\x00", "\x7f", "\t")]),
+        "long-texts": pack([link(5, 6, "w" * 200, "r" * 5000, "\u00e9" * 2100, "c" * 5000)]),
+        "name-cut-at-128": pack([link(5, 6, "w" * 127 + "\u00e9@x")]),
+        "not-utf8": b"\x91\x96\x05\x06\xa1\xff\xa2\xc3\xa9\xa1\x80\xa0",
+        "bytes-after-it": one + b"\xc0",
+        "cut-short": one[:-1],
+        "a-map": pack({"kind": 5}),
+        "texts-of-another-type": pack([[5, 6, 7, b"x", None, []]]),
+    }
+    for name, head in CLAIMS.items():
+        seeds["claims-" + name] = head + b"\xff\xff\xff\xff"
+        seeds["claims-%s-within" % name] = b"\x91\x96\x05\x06" + head + b"\xff\xff\xff\xff"
+    return seeds
+
+
+def record(kind, payload=b"", target=b"", type_=b"", stamp_=b"", flags=0, code=0, sequence=0, correlation=0,
+           length=None):
+    size = 40 + len(target) + len(type_) + len(stamp_) + len(payload)
+    head = struct.pack(">IBBBBQQQHHI", size if length is None else length, kind, flags, code, 0, sequence, 3,
+                       correlation, len(target), len(type_), len(stamp_))
+    return head + target + type_ + stamp_ + payload
+
+
+def frame_seeds():
+    magic = b"DCL\x01"
+    hello = pack({"node": "there", "incarnation": 7, "window": 100, "limit": 1 << 20, "kinds": 29})
+    tell = record(16, pack("hi"), b"orders", b"string", stamp(["api"]), sequence=1)
+    watch = record(27, b"", b"orders", sequence=2, correlation=1)
+    seeds = {
+        "empty-input": b"",
+        "magic-only": magic,
+        "version-2": b"DCL\x02" + record(4),
+        "hello": magic + record(1, hello),
+        "ping-and-pong": magic + record(4, b"p" * 64) + record(5, b"p" * 64),
+        "ping-of-65": magic + record(4, b"p" * 65),
+        "tell": magic + tell,
+        "two-of-one-context": magic + tell + record(16, b"", b"a", flags=1, sequence=2),
+        "same-context-at-first": magic + record(16, flags=1, sequence=1),
+        "ask-reply-error-cancel": magic + record(17, b"", b"a", sequence=1, correlation=9)
+        + record(18, b"", sequence=2, correlation=9) + record(19, b"no", code=19, sequence=3, correlation=9)
+        + record(20, pack([26, "why", "api"]), sequence=4, correlation=9),
+        "stream": magic + b"".join(record(kind, pack(64), b"", b"uint64", sequence=kind, correlation=9)
+                                   for kind in range(21, 27)),
+        "watch-unwatch-ended": magic + watch + record(28, sequence=3, correlation=1)
+        + record(29, pack([link()]), sequence=4, correlation=1),
+        "watch-cut-in-its-name": (magic + watch)[:-3],
+        "watch-without-a-number": magic + record(27, b"", b"orders", correlation=1),
+        "watch-of-256": magic + record(27, b"", b"o" * 256, sequence=1, correlation=1),
+        "ended-of-nothing": magic + record(29, sequence=1, correlation=2**64 - 1),
+        "kind-30": magic + record(30, sequence=1),
+        "kind-130": magic + record(130, b"x", sequence=1) + tell,
+        "length-past-the-end": magic + record(4, length=41),
+        "length-below-a-head": magic + record(4, length=39),
+        "length-of-all-ones": magic + record(4, length=2**32 - 1),
+        "reason-of-256": magic + record(19, b"r" * 256, sequence=1),
+    }
+    return seeds
+
+
 def travels(name):
     """What is accepted, and so goes on to a second encoding."""
     refused = ("claims-", "empty-input", "elided-twice", "chain-of-33", "entries-65", "twice", "version-2",
@@ -162,7 +241,7 @@ def main():
     wire = wire_seeds()
     wrong = []
     targets = {"decode": wire, "roundtrip": {name: wire[name] for name in wire if travels(name)},
-               "base64": text_seeds(), "reader": reader_seeds()}
+               "base64": text_seeds(), "reader": reader_seeds(), "exit": exit_seeds(), "frame": frame_seeds()}
     for target, seeds in targets.items():
         folder = os.path.join(HERE, "corpus", target)
         os.makedirs(folder, exist_ok=True)
