@@ -91,6 +91,10 @@ void dctx_io_wake_(dctx_io_t *io);
  * (DCTX_NODE_REFUSAL; its outcome says why), or a signal, counted. Any thread; the node is the I/O actor's. */
 void dctx_io_post_(dctx_io_t *io, dctx_node_t *node);
 
+/* All of its thread's user code runs between these two. */
+void dctx_io_begin_(dctx_io_t *io);
+void dctx_io_end_(dctx_io_t *io);
+
 /* Gives a message to the link. As dctx_link_send(); DCTX_ERR_UNREACHABLE also where there is no link. Its thread. */
 dctx_error_t dctx_io_send_(dctx_io_t *io, const char *peer, const dctx_link_message_t *message);
 
