@@ -56,6 +56,10 @@ static dctx_error_t check(const dctx_actor_t *self, const dctx_message_t *messag
     if (self == NULL || message == NULL || here == NULL || here->actor != self ||
         here->message != message || message->node.kind != DCTX_NODE_MESSAGE)
         return dctx_fail_(DCTX_ERR_INVALID, "an actor keeps the message in hand, in its handler");
+    /* Nobody has accepted it, as the counters have it, and its handler is on_item. */
+    if (here->callback != NULL)
+        return dctx_fail_(DCTX_ERR_INVALID,
+                          "an item of a stream is not kept: take its value out of it");
     if (message->node.flags & DCTX_MESSAGE_MOVED)
         return dctx_fail_(DCTX_ERR_INVALID, "the message is sent on, or kept, already");
     return DCTX_OK;

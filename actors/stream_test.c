@@ -607,3 +607,59 @@ Test(stream, misuse_is_told_in_words, .init = fixture_init, .timeout = 60)
                  "from outside");
     close_ground(&ground);
 }
+
+/* ---- an item in the hands of who handles it ---------------------------------------------------- */
+
+static void pass_item_on(dctx_actor_t *self, dctx_stream_t stream, const dctx_message_t *item,
+                         void *state, void *arg)
+{
+    receiver_t *receiver = arg;
+    dctx_snapshot_t *context = NULL;
+    (void)stream;
+    (void)state;
+    receiver->wrong |= dctx_stash(self, item) != DCTX_ERR_INVALID || dctx_stash_size(self) != 0 ||
+                       dctx_reply(item, NULL, NULL) != DCTX_ERR_INVALID ||
+                       dctx_message_context(item, &context) != DCTX_OK;
+    DCTX_WITH_SNAPSHOT(context) {
+        receiver->wrong |= strcmp(tenant_get_or(""), "acme") != 0;
+    }
+    dctx_snapshot_unref(&context);
+    receiver->wrong |= tenant_set("the callback's") != DCTX_OK ||
+                       dctx_forward(self, item, dctx_self(self)) != DCTX_OK ||
+                       dctx_message_get(item, DCTX_TYPE_UINT64) != NULL;
+    gate_pass(&receiver->begun);
+}
+
+static dctx_error_t ask_or_take(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    receiver_t *receiver = state;
+    dctx_stream_options_t options = receiving(receiver);
+    options.on_item = pass_item_on;
+    if (dctx_message_get(message, DCTX_TYPE_STRING) != NULL)
+        return dctx_ask_stream(self, receiver->to, NULL, NULL, &options, &receiver->stream);
+    const uint64_t *value = dctx_message_get(message, DCTX_TYPE_UINT64);
+    receiver->wrong |=
+        value == NULL || *value != receiver->got || strcmp(tenant_get_or(""), "acme") != 0;
+    receiver->got++;
+    gate_pass(&receiver->go);
+    return DCTX_OK;
+}
+
+BOTH(an_item_goes_on_in_its_context_and_is_not_kept)
+{
+    ground_t ground;
+    open_ground(&ground, remote);
+    ground.sender.items = 20;
+    ground.asked = spawn(ground.there, "source", on_request, &ground.sender);
+    ground.receiver.to = address(&ground, ground.asked, "source");
+    ground.asker = spawn(ground.here, "sink", ask_or_take, &ground.receiver);
+    DCTX_WITH_SCOPE("edge") {
+        cr_assert_eq(tenant_set("acme"), DCTX_OK);
+        cr_assert_eq(dctx_tell(ground.asker, DCTX_TYPE_STRING, "ask"), DCTX_OK);
+    }
+    cr_assert(gate_wait(&ground.receiver.ended, 1));
+    cr_assert(gate_wait(&ground.receiver.go, 20));
+    cr_assert_eq(gate_count(&ground.receiver.begun), 20);
+    cr_assert(!ground.receiver.wrong);
+    close_ground(&ground);
+}

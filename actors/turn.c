@@ -105,6 +105,9 @@ static bool run_stream(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *
     while (!actor->stopping && dctx_channel_next_(runner->system, node, &event)) {
         dctx_scope_t scope;
         bool own = !event.channel->asker;
+        /* An item that is sent on goes in the context of the ask. */
+        if (event.item != NULL && event.snapshot != NULL)
+            event.item->snapshot = dctx_snapshot_ref(event.snapshot);
         dctx_runner_begin(runner, actor, event.item, event.snapshot, own ? "actor:" : NULL);
         dctx_turn_enter_(runner, event.snapshot, own ? actor->scope : NULL, &scope);
         runner->callback = "a stream";

@@ -232,7 +232,7 @@ DCTX_EXPORT dctx_ref_t dctx_message_sender(const dctx_message_t *message);
 /*
  * The context that a message came with, whatever the handler has set meanwhile and without this actor's
  * scope: to give it to a sub-task (dctx_work_t), to compare, to keep. What the handler sees now is
- * dctx_fork(). Of a reply it is that of the ask; where there is none, the empty one.
+ * dctx_fork(). Of a reply, and of an item of a stream, it is that of the ask; where there is none, the empty one.
  *
  * Ownership: the caller owns a reference: dctx_snapshot_unref().
  * Errors: DCTX_ERR_INVALID; of what is read on a thread of no system, also those of

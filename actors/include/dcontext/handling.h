@@ -58,7 +58,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_message_take(const dctx_message_t 
  * Send the message in hand on, to an actor here or on another node: what it holds is moved, its sender
  * and its asker stay, who then hears from the other. It goes in the context it came in, with this
  * actor's scope in the chain, whatever the handler has set meanwhile. A message from another node
- * goes on as the bytes it came in, decoded or not.
+ * goes on as the bytes it came in, decoded or not. An item of a stream goes on as what is told, in the
+ * context of the stream's ask.
  *
  * Where the other is on another node an ask is put to it, and its end handed to the asker: it ends at
  * the context's deadline, or after an hour.
@@ -97,8 +98,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_delegate(dctx_actor_t *self,
  * it.
  *
  * Ownership: on success the message has no content any more; on an error it is as before.
- * Errors: DCTX_ERR_INVALID (not the message in hand, or sent on or kept before), DCTX_ERR_FULL,
- *   DCTX_ERR_NOMEM.
+ * Errors: DCTX_ERR_INVALID (not the message in hand, or sent on or kept before, or an item of a
+ *   stream: keep its value), DCTX_ERR_FULL, DCTX_ERR_NOMEM.
  * Thread-safety: stash in the callback the message came to; the others in the actor's callbacks.
  * Limits and units: messages: `stash_limit` of the actor's options, those put back but not handled yet
  *   included.
