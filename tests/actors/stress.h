@@ -21,7 +21,7 @@ typedef struct stress_time {
 } stress_time_t;
 bool stress_goes_on(stress_time_t *time);
 
-/* One of two sizes. */
+/* One of two sizes; the full one is a fifth of that where ThreadSanitizer makes all so much slower. */
 long stress_size(long in_suite, long in_full);
 
 /* Starts and joins threads. */
@@ -33,7 +33,7 @@ typedef struct stress_threads {
 void stress_thread(stress_threads_t *threads, void *(*run)(void *), void *arg);
 void stress_join(stress_threads_t *threads);
 
-/* As gate_wait(), for as long as it gets on at all. */
-void stress_wait(gate_t *gate, long count);
+/* As gate_wait(), for as long as the system handles anything at all. */
+void stress_wait(const dctx_system_t *system, gate_t *gate, long count);
 
 #endif

@@ -45,7 +45,7 @@ Test(stress, a_million_live_actors, .init = fixture_init, .timeout = 3600)
         for (long i = 0; i < crowd.count; i++)
             tell_uint(refs[i], 1);
     }
-    stress_wait(&crowd.all, 1);
+    stress_wait(system, &crowd.all, 1);
     /* Every second one goes; the others are the system's to stop. */
     for (long i = 0; i < crowd.count; i += 2)
         cr_assert_eq(dctx_stop(refs[i]), DCTX_OK);
@@ -103,7 +103,7 @@ Test(stress, eight_senders_into_one, .init = fixture_init, .timeout = 3600)
     funnel.ref = spawn(system, "funnel", check_order, &funnel);
     for (int i = 0; i < SENDERS; i++)
         stress_thread(&threads, send_all, &funnel);
-    stress_wait(&funnel.all, 1);
+    stress_wait(system, &funnel.all, 1);
     stress_join(&threads);
     finish(&system);
 }
@@ -151,7 +151,7 @@ Test(stress, out_to_many_and_in_again, .init = fixture_init, .timeout = 3600)
         fan.leaves[i] = spawn(system, NULL, be_leaf, &fan);
     fan.root = spawn(system, "root", be_root, &fan);
     cr_assert_eq(dctx_tell(fan.root, NULL, NULL), DCTX_OK);
-    stress_wait(&fan.all, 1);
+    stress_wait(system, &fan.all, 1);
     dctx_system_counters_t c = counters(system);
     cr_assert_eq(c.failed, 0);
     finish(&system);
