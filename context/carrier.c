@@ -28,6 +28,8 @@ void dctx_carrier_count_(dctx_carrier_counter_t counter, uint64_t by)
 
 void dctx_carrier_counters_read(dctx_carrier_counters_t *ret_counters)
 {
+    if (ret_counters == NULL)
+        return;
     *ret_counters = (dctx_carrier_counters_t){
         .malformed = __atomic_load_n(&counts[DCTX_CARRIER_MALFORMED], __ATOMIC_RELAXED),
         .over_limit = __atomic_load_n(&counts[DCTX_CARRIER_OVER_LIMIT], __ATOMIC_RELAXED),

@@ -220,6 +220,8 @@ static uint64_t mix(uint64_t *state)
 
 void dctx_random_seed(dctx_random_t *random, uint64_t seed)
 {
+    if (random == NULL)
+        return;
     for (int i = 0; i < 4; i++)
         random->state_[i] = mix(&seed);
 }

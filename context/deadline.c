@@ -18,6 +18,8 @@ const dctx_type_t dctx_deadline_type_ = {.name = "deadline", .size = sizeof(dctx
 
 void dctx_deadline_after(const dctx_clocks_t *clock, int64_t timeout, dctx_deadline_t *ret_deadline)
 {
+    if (ret_deadline == NULL)
+        return;
     clock = dctx_clock_or_current_(clock);
     int64_t wall = dctx_clock_wall_(clock);
     *ret_deadline = (dctx_deadline_t){
@@ -30,7 +32,7 @@ void dctx_deadline_after(const dctx_clocks_t *clock, int64_t timeout, dctx_deadl
 bool dctx_deadline_combine(const dctx_deadline_t *a, const dctx_deadline_t *b,
                            dctx_deadline_t *ret_deadline)
 {
-    if (a == NULL && b == NULL)
+    if ((a == NULL && b == NULL) || ret_deadline == NULL)
         return false;
     if (a == NULL || b == NULL) {
         *ret_deadline = a != NULL ? *a : *b;

@@ -4,6 +4,8 @@
 
 #include "fixture.h"
 
+#include <dcontext/internal.h>
+
 #include "deadline.h"
 
 #define MS     INT64_C(1000000)
@@ -461,6 +463,60 @@ Test(deadline, extreme_ones_do_no_harm, .init = start_hosts, .fini = stop_hosts)
 }
 
 /* ---- the system's clocks ---- */
+
+static int64_t due_of(const dctx_snapshot_t *snapshot)
+{
+    return ((const dctx_snapshot_due_t *)(const void *)snapshot)->ns;
+}
+
+/* Who asks first need not look for it, where it is known when the snapshot is made. */
+Test(deadline, a_snapshot_knows_when_it_is_due)
+{
+    dctx_snapshot_t *made = NULL, *forked = NULL, *decoded = NULL;
+    dctx_bytes_t bytes;
+    const dctx_key_t *key = add_to(NULL, "local", DCTX_TYPE_STRING, DCTX_LOCAL);
+    OK(dctx_registry_freeze(NULL));
+    OK(dctx_set(key, "x"));
+    OK(dctx_fork(&made));
+    cr_assert_eq(due_of(made), INT64_MAX, "it has none");
+    dctx_snapshot_unref(&made);
+    OK(dctx_deadline_set_timeout(3600 * SECOND));
+    int64_t due = dctx_deadline_get()->due;
+    OK(dctx_fork(&forked));
+    OK(dctx_snapshot_broadcast(forked, &made));
+    cr_assert_eq(due_of(forked), due);
+    cr_assert_eq(due_of(made), due);
+    OK(dctx_snapshot_encode(made, &bytes));
+    OK(dctx_snapshot_decode(NULL, bytes.data, bytes.size, &decoded));
+    cr_assert_eq(due_of(decoded), dctx_snapshot_deadline(decoded)->due);
+    dctx_snapshot_unref(&decoded);
+    dctx_snapshot_unref(&made);
+    dctx_snapshot_unref(&forked);
+    /* A cancel scope is asked every time. */
+    dctx_cancel_t *cancel = NULL;
+    OK(dctx_cancel_new(&cancel));
+    DCTX_WITH_SCOPE(NULL) {
+        OK(dctx_cancel_enter(cancel));
+        OK(dctx_fork(&forked));
+        OK(dctx_capture(&made));
+        cr_assert_eq(due_of(forked), 0);
+        cr_assert_eq(due_of(made), due);
+    }
+    dctx_cancel_unref(&cancel);
+    dctx_snapshot_unref(&made);
+    dctx_snapshot_unref(&forked);
+    /* And so is a clock that is not the system's. */
+    start_hosts();
+    DCTX_WITH_SNAPSHOT(here.empty) {
+        OK(dctx_deadline_set_timeout(SECOND));
+        OK(dctx_fork(&forked));
+        cr_assert_eq(due_of(forked), 0);
+        here.monotonic += SECOND;
+        cr_assert(dctx_snapshot_expired_(forked));
+    }
+    dctx_snapshot_unref(&forked);
+    stop_hosts();
+}
 
 Test(deadline, by_the_coarse_clock, .timeout = 30)
 {

@@ -433,6 +433,8 @@ dctx_error_t dctx_registry_set_limits(dctx_registry_t *registry, const dctx_limi
 
 void dctx_registry_limits(const dctx_registry_t *registry, dctx_limits_t *ret_limits)
 {
+    if (ret_limits == NULL)
+        return;
     if (registry == NULL)
         registry = dctx_registry_global();
     *ret_limits = registry != NULL ? registry->limits : default_limits;

@@ -135,6 +135,8 @@ static uint64_t total(dctx_counter_t counter)
 
 void dctx_context_counters_read(dctx_context_counters_t *ret_counters)
 {
+    if (ret_counters == NULL)
+        return;
     *ret_counters = (dctx_context_counters_t){
         .decoded = total(DCTX_COUNT_DECODED),
         .decode_refused = total(DCTX_COUNT_DECODE_REFUSED),

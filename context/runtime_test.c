@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <dcontext/runtime.h>
+#include <dcontext/dcontext.h>
 
 #include "counters.h"
 
@@ -144,6 +144,23 @@ static void *count(void *arg)
             for (int n = 0; n <= c; n++)
                 dctx_count_((dctx_counter_t)c);
     return NULL;
+}
+
+/* What returns nothing and is given nowhere to put a result does nothing. */
+Test(runtime, nowhere_to_put_a_result_is_no_harm)
+{
+    const dctx_deadline_t deadline = {.due = 1};
+    const dctx_trace_t trace = {.trace_low = 1, .span = 1};
+    dctx_context_counters_read(NULL);
+    dctx_carrier_counters_read(NULL);
+    dctx_registry_limits(NULL, NULL);
+    dctx_trace_root(NULL, NULL);
+    dctx_trace_child(NULL, NULL, NULL);
+    dctx_trace_child(&trace, NULL, NULL);
+    dctx_trace_decide(NULL, DCTX_SAMPLED_YES);
+    dctx_deadline_after(NULL, 1, NULL);
+    cr_assert(!dctx_deadline_combine(&deadline, NULL, NULL));
+    dctx_random_seed(NULL, 1);
 }
 
 Test(runtime, counters_add_up_over_threads)

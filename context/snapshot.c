@@ -125,6 +125,7 @@ static dctx_error_t make(dctx_thread_t *thread, uint32_t which, dctx_snapshot_t 
     snapshot->extras = dctx_stamp_ref_(thread->state->extras);
     for (uint32_t kind = 0; kind < kinds; kind++)
         snapshot->table[kind] = dctx_thread_share_(thread, kind);
+    dctx_snapshot_note_due_(snapshot);
     *ret_snapshot = snapshot;
     return DCTX_OK;
 }
@@ -247,6 +248,7 @@ dctx_error_t dctx_snapshot_broadcast(const dctx_snapshot_t *snapshot,
         made->table[DCTX_KIND_BROADCAST] = dctx_table_ref_(whole->table[DCTX_KIND_BROADCAST]);
         made->chain = dctx_chain_ref_(whole->chain);
         made->extras = dctx_stamp_ref_(whole->extras);
+        dctx_snapshot_note_due_(made);
         if (__atomic_compare_exchange_n(&whole->broadcast, &known, made, false, __ATOMIC_ACQ_REL,
                                         __ATOMIC_ACQUIRE))
             known = made;

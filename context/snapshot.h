@@ -2,10 +2,12 @@
 #ifndef DCTX_SNAPSHOT_INTERNAL_H
 #define DCTX_SNAPSHOT_INTERNAL_H
 
+#include <dcontext/contexts.h>
 #include <dcontext/internal.h>
 #include <dcontext/snapshot.h>
 
 #include "chain.h"
+#include "known.h"
 #include "stamp.h"
 #include "table.h"
 
@@ -44,6 +46,21 @@ static inline void dctx_snapshot_init_(dctx_snapshot_t *snapshot, dctx_registry_
     *snapshot = (dctx_snapshot_t){.registry = registry, .table = {DCTX_NO_TABLE, DCTX_NO_TABLE}};
     dctx_refcount_init(&snapshot->refs, 1);
     dctx_registry_ref_(registry);
+}
+
+/* Of one that is not shared yet: when it is due, if that takes no more than a look. What
+ * dctx_snapshot_expired() would find at its first call. */
+static inline void dctx_snapshot_note_due_(dctx_snapshot_t *snapshot)
+{
+    const dctx_registry_t *registry = snapshot->registry;
+    const dctx_table_t *const *table = (const dctx_table_t *const *)snapshot->table;
+    if (table[DCTX_KIND_LOCAL]->slots[registry->known[DCTX_KNOWN_CANCEL]->index] != NULL)
+        return;
+    const dctx_value_t *value = table[DCTX_KIND_BROADCAST]->slots[registry->deadline_index];
+    if (__builtin_expect(value == NULL, 1))
+        snapshot->due.ns = INT64_MAX;
+    else if (registry->clock.wall == NULL && value->size == 0)
+        snapshot->due.ns = ((const dctx_deadline_t *)value->data)->due;
 }
 
 /* The same in memory of its own. NULL: no memory. */

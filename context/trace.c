@@ -102,6 +102,8 @@ static uint64_t draw_nonzero(const dctx_id_source_t *ids)
 
 void dctx_trace_root(const dctx_id_source_t *ids, dctx_trace_t *ret_trace)
 {
+    if (ret_trace == NULL)
+        return;
     if (ids == NULL)
         ids = dctx_id_source_of_thread_();
     dctx_trace_t trace = {.random = true};
@@ -114,6 +116,8 @@ void dctx_trace_root(const dctx_id_source_t *ids, dctx_trace_t *ret_trace)
 void dctx_trace_child(const dctx_trace_t *parent, const dctx_id_source_t *ids,
                       dctx_trace_t *ret_trace)
 {
+    if (ret_trace == NULL)
+        return;
     if (ids == NULL)
         ids = dctx_id_source_of_thread_();
     if (!dctx_trace_is_valid(parent)) {
@@ -149,6 +153,8 @@ dctx_sampled_t dctx_trace_sampled(const dctx_trace_t *trace)
 
 void dctx_trace_decide(dctx_trace_t *trace, dctx_sampled_t sampled)
 {
+    if (trace == NULL)
+        return;
     const uint64_t bits = DCTX_TRACE_DEBUG | DCTX_TRACE_SAMPLING_KNOWN | DCTX_TRACE_SAMPLED;
     uint64_t flags = trace->flags & ~bits;
     if (sampled != DCTX_SAMPLED_UNKNOWN)

@@ -647,6 +647,7 @@ static dctx_error_t take_deadline(dctx_snapshot_t *snapshot)
         dctx_value_drop_(raw, &grave);
     else
         snapshot->table[DCTX_KIND_BROADCAST]->guest = *slot;
+    dctx_snapshot_note_due_(snapshot);
     dctx_grave_empty_(&grave);
     return error;
 }

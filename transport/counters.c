@@ -50,6 +50,8 @@ static uint64_t sum(dctx_transport_counter_t counter)
 
 void dctx_transport_counters_read(dctx_transport_counters_t *ret_counters)
 {
+    if (ret_counters == NULL)
+        return;
     ret_counters->stamped = sum(DCTX_TRANSPORT_STAMPED);
     ret_counters->unstamped = sum(DCTX_TRANSPORT_UNSTAMPED);
     ret_counters->received_stamped = sum(DCTX_TRANSPORT_RECEIVED_STAMPED);

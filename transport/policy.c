@@ -383,6 +383,8 @@ static uint64_t counted(const dctx_policy_t *policy, dctx_policy_counter_t count
 
 void dctx_policy_counters_read(const dctx_policy_t *policy, dctx_policy_counters_t *ret_counters)
 {
+    if (ret_counters == NULL)
+        return;
     policy = dctx_policy_or_default_(policy);
     ret_counters->missing = counted(policy, DCTX_POLICY_MISSING);
     ret_counters->forbidden = counted(policy, DCTX_POLICY_FORBIDDEN);

@@ -87,6 +87,7 @@ typedef struct dctx_id_source {
 typedef struct dctx_random {
     uint64_t state_[4]; /* private */
 } dctx_random_t;
+/* NULL is not seeded. */
 DCTX_EXPORT void dctx_random_seed(dctx_random_t *random, uint64_t seed);
 DCTX_EXPORT uint64_t dctx_random_next(void *random);
 

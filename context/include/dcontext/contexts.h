@@ -89,7 +89,7 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_trace_unset(void);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_trace_begin(const dctx_id_source_t *ids);
 
 /* The same without a context: a root, with ids and nothing else; a child of `parent` (with no valid ids there, a
- * root that keeps its decision). `ids` NULL: the thread's own source. */
+ * root that keeps its decision). `ids` NULL: the thread's own source. `ret_trace` NULL: nothing is drawn. */
 DCTX_EXPORT void dctx_trace_root(const dctx_id_source_t *ids, dctx_trace_t *ret_trace);
 DCTX_EXPORT void dctx_trace_child(const dctx_trace_t *parent, const dctx_id_source_t *ids,
                                   dctx_trace_t *ret_trace);
@@ -97,7 +97,8 @@ DCTX_EXPORT void dctx_trace_child(const dctx_trace_t *parent, const dctx_id_sour
 /* True if it has a trace id and a span id. False for NULL. */
 DCTX_EXPORT bool dctx_trace_is_valid(const dctx_trace_t *trace);
 
-/* Whether it is sampled (debug implies it), and deciding so; other flags stay as they are. NULL is unknown. */
+/* Whether it is sampled (debug implies it), and deciding so; other flags stay as they are. NULL is unknown, and
+ * stays so. */
 DCTX_EXPORT dctx_sampled_t dctx_trace_sampled(const dctx_trace_t *trace);
 DCTX_EXPORT void dctx_trace_decide(dctx_trace_t *trace, dctx_sampled_t sampled);
 
@@ -148,13 +149,14 @@ typedef struct dctx_deadline {
  * A deadline `timeout` from now. A negative timeout is one that has passed. clock NULL: that of the
  * registry of the thread's context; here and below.
  *
- * Ownership: none. Errors: none. Limits and units: nanoseconds; past the end of int64 it saturates.
+ * Ownership: none. Errors: none; with nowhere to put it (NULL) nothing happens. Limits and units:
+ *   nanoseconds; past the end of int64 it saturates.
  */
 DCTX_EXPORT void dctx_deadline_after(const dctx_clocks_t *clock, int64_t timeout,
                                      dctx_deadline_t *ret_deadline);
 
 /* Both at once: the earlier one, with the later timestamp. NULL is no deadline; with two of them the result is
- * untouched and the answer false. */
+ * untouched and the answer false; so it is with nowhere to put it (NULL). */
 DCTX_EXPORT bool dctx_deadline_combine(const dctx_deadline_t *a, const dctx_deadline_t *b,
                                        dctx_deadline_t *ret_deadline);
 

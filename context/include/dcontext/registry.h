@@ -137,6 +137,7 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_registry_add(dctx_registry_t *regi
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_registry_set_limits(dctx_registry_t *registry,
                                                                   const dctx_limits_t *limits);
+/* What they are; NULL: of the process-wide registry. `ret_limits` NULL: nothing happens. */
 DCTX_EXPORT void dctx_registry_limits(const dctx_registry_t *registry, dctx_limits_t *ret_limits);
 
 /*

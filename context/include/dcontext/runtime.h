@@ -66,7 +66,8 @@ DCTX_EXPORT void dctx_set_log(dctx_log_fn sink, void *arg);
 DCTX_EXPORT void dctx_log(dctx_log_level_t level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* What the context library counted since the process began. Monotonic; any thread. */
+/* What the context library counted since the process began. Monotonic; any thread. Here and in all
+ * such functions NULL is no place for the figures, and nothing happens. */
 typedef struct dctx_context_counters {
     uint64_t decoded;        /* snapshots decoded */
     uint64_t decode_refused; /* wire forms refused, whole */
