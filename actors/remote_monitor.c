@@ -154,7 +154,7 @@ static void ring_away(dctx_alarm_t *alarm, dctx_system_t *system, dctx_runner_t 
         unwatch_there(io, far); /* it comes to it once it is up, right after the monitor */
         lose(io, far, DCTX_ERR_UNREACHABLE, "its node has not come up");
     }
-    if (!io->abandoned || over)
+    if (over || !io->abandoned) /* when it is over this may be another thread */
         dctx_monitor_unref_(watch);
 }
 

@@ -510,13 +510,16 @@ static void send_kind(stranger_t *stranger, dctx_link_kind_t kind, uint64_t numb
     cr_assert_eq(error, DCTX_OK, "%s", dctx_error_detail());
 }
 
-static dctx_system_t *start_with(stranger_t *stranger)
+static dctx_system_t *start_limited(stranger_t *stranger, uint32_t window, size_t queue_limit)
 {
     *stranger = (stranger_t){0};
     char *endpoint = NULL;
     /* Nobody is taken for dead here who is only slow. */
-    dctx_system_t *system =
-        start(&(dctx_system_options_t){.name = "here", .workers = 2, .heartbeat_ms = 60000});
+    dctx_system_t *system = start(&(dctx_system_options_t){.name = "here",
+                                                           .workers = 2,
+                                                           .heartbeat_ms = 60000,
+                                                           .link_window = window,
+                                                           .link_queue_limit = queue_limit});
     cr_assert_eq(dctx_system_bind(system, "tcp://127.0.0.1:*", &endpoint), DCTX_OK);
     dctx_link_options_t options = {.node = "stranger",
                                    .on_message = on_message,
@@ -528,6 +531,35 @@ static dctx_system_t *start_with(stranger_t *stranger)
     turn_until(stranger, stranger->up);
     dctx_free(endpoint);
     return system;
+}
+
+static dctx_system_t *start_with(stranger_t *stranger)
+{
+    return start_limited(stranger, 0, 0);
+}
+
+/* What there is no room for on the way is told when there is: nobody would ask for it. */
+Test(remote_monitor, no_end_is_lost_on_a_peer_that_is_slow, .init = fixture_init, .timeout = 60)
+{
+    enum { ACTORS = 40 };
+    stranger_t stranger;
+    char name[32];
+    dctx_ref_t actors[ACTORS];
+    dctx_system_t *system = start_limited(&stranger, 4, 2);
+    for (int i = 0; i < ACTORS; i++) {
+        snprintf(name, sizeof name, "worker-%d", i);
+        actors[i] = spawn(system, name, obey, NULL);
+        send_kind(&stranger, DCTX_LINK_WATCH, (uint64_t)i + 1, name, NULL, 0);
+    }
+    turn_until(&stranger, counters(system).remote_monitors == ACTORS);
+    for (int i = 0; i < ACTORS; i++) {
+        tell_uint(actors[i], ORDER_STOP);
+        cr_assert_eq(dctx_await_end(actors[i], WAIT_MS, NULL), DCTX_OK);
+    }
+    turn_until(&stranger, stranger.ended == ACTORS);
+    cr_assert_eq(counters(system).remote_monitors, 0);
+    dctx_link_destroy(&stranger.link);
+    finish(&system);
 }
 
 Test(remote_monitor, numbers_that_are_in_use_or_not_do_no_harm, .init = fixture_init, .timeout = 60)

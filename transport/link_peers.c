@@ -206,9 +206,10 @@ static void drain_held(dctx_link_t *link, dctx_peer_t *peer, dctx_connection_t *
     }
 }
 
-static bool owes_acknowledgement(const dctx_link_t *link, const dctx_connection_t *connection)
+/* By the smaller of the two windows: the other side may not send past its own either, and would wait for us. */
+static bool owes_acknowledgement(const dctx_connection_t *connection)
 {
-    return (connection->received - connection->told) * 2 >= link->options.window;
+    return (connection->received - connection->told) * 2 >= connection->window;
 }
 
 void dctx_link_pump_(dctx_link_t *link, dctx_connection_t *connection)
@@ -221,7 +222,7 @@ void dctx_link_pump_(dctx_link_t *link, dctx_connection_t *connection)
         if (connection->peer->via == connection)
             drain_held(link, connection->peer, connection);
         dctx_connection_flush_(connection);
-        if (owes_acknowledgement(link, connection) && connection->received > connection->told)
+        if (owes_acknowledgement(connection) && connection->received > connection->told)
             (void)dctx_connection_put_(connection, &acknowledgement);
         dctx_connection_flush_(connection);
     }

@@ -119,7 +119,7 @@ static bool take_message(dctx_link_t *link, dctx_connection_t *connection,
     }
     link->counters.lost += record->sequence - connection->received - 1;
     connection->received = record->sequence;
-    if ((connection->received - connection->told) * 2 >= link->options.window)
+    if ((connection->received - connection->told) * 2 >= connection->window)
         dctx_link_mark_dirty_(link, connection);
     bool asked = record->kind == DCTX_LINK_TELL || record->kind == DCTX_LINK_ASK;
     dctx_link_message_t message = {.kind = (dctx_link_kind_t)record->kind,

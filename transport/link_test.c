@@ -323,6 +323,23 @@ Test(link, a_slow_peer_slows_its_sender_and_nothing_is_lost, .init = fixture_ini
     node_close(&back);
 }
 
+/* A side keeps to its own window too, so the other one, whose is larger, acknowledges by that. */
+Test(link, windows_that_differ_do_not_wait_for_a_heartbeat, .init = fixture_init)
+{
+    node_t front = {.link = NULL}, back = {.link = NULL};
+    dctx_link_options_t small = {.window = 4, .heartbeat_ms = 600000};
+    dctx_link_options_t large = {.heartbeat_ms = 600000};
+    node_open(&back, "back", "tcp://127.0.0.1:*", &large);
+    node_open(&front, "front", NULL, &small);
+    cr_assert_eq(dctx_link_connect(front.link, "back", back.endpoint), DCTX_OK);
+    for (int i = 0; i < 100; i++)
+        cr_assert_eq(tell(&front, "back", "orders", "x", NULL), DCTX_OK);
+    node_t *nodes[] = {&back, &front, NULL};
+    cr_assert(run_until(nodes, first_got, &(size_t){100}));
+    node_close(&front);
+    node_close(&back);
+}
+
 Test(link, what_is_held_is_limited, .init = fixture_init)
 {
     dctx_link_options_t options = {.queue_limit = 5};
