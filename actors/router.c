@@ -185,6 +185,9 @@ dctx_error_t dctx_router_add(dctx_router_t *self, dctx_ref_t member)
 {
     if (self == NULL || member.system_ != self->system)
         return dctx_fail_(DCTX_ERR_INVALID, "a router's members are addresses of its own system");
+    /* A message would go round in it, and by DCTX_ROUTE_BROADCAST multiply. */
+    if (dctx_ref_equal(member, self->front))
+        return dctx_fail_(DCTX_ERR_INVALID, "a router is no member of itself");
     if (!is_alive(self, member.id_))
         return dctx_fail_(DCTX_ERR_NO_ACTOR, "the actor has gone");
     pthread_mutex_lock(&self->lock);

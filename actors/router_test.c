@@ -447,6 +447,7 @@ Test(router, has_an_address_here_and_on_other_nodes, .init = set_up, .timeout = 
     cr_assert_eq(dctx_system_connect(here, "there", endpoint), DCTX_OK);
     dctx_router_t *router = route_by_key(there, 4, "pool");
     dctx_ref_t near = dctx_router_ref(router), far;
+    cr_assert_eq(dctx_router_add(router, near), DCTX_ERR_INVALID, "it would go round for ever");
     cr_assert_eq(dctx_system_find(here, "pool@there", &far), DCTX_OK);
     for (uint64_t key = 0; key < 40; key++) {
         uint64_t number = ask_number(pick(router, DCTX_TYPE_UINT64, &key), DCTX_TYPE_UINT64, &key);

@@ -94,7 +94,7 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_router_tell(dctx_router_t *router,
  * is removed gets no more messages; a worker that is one too many stops after what was sent to it.
  *
  * Ownership: values.
- * Errors: DCTX_ERR_INVALID (another system's; resize: there is no worker to spawn), DCTX_ERR_NO_ACTOR,
+ * Errors: DCTX_ERR_INVALID (another system's, or the router's own address; resize: there is no worker to spawn), DCTX_ERR_NO_ACTOR,
  *   DCTX_ERR_ABSENT (remove: no member), DCTX_ERR_NOMEM, and those of dctx_spawn(): what was spawned
  *   before it failed stays.
  * Thread-safety: any thread. Limits and units: none.

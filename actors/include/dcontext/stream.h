@@ -124,7 +124,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stream_send(dctx_stream_t stream,
  *
  * Ownership: *value is copied.
  * Errors: DCTX_ERR_NOT_OPEN, DCTX_ERR_INVALID (the asker of dctx_ask_stream(): dctx_stream_fail() is
- *   for him), DCTX_ERR_NOMEM and as dctx_reply().
+ *   for him), DCTX_ERR_AGAIN (the asker of dctx_ask_collect(), when nobody has accepted yet: on_ready
+ *   tells), DCTX_ERR_NOMEM and as dctx_reply().
  * Thread-safety: the actor's callbacks. Limits and units: none.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stream_end(dctx_stream_t stream,
