@@ -99,7 +99,8 @@ static dctx_error_t install(const dctx_key_t *key, dctx_value_t *value)
 static inline bool write_over(dctx_thread_t *thread, const dctx_key_t *key, const char *text)
 {
     const dctx_value_t *value = dctx_hot_.table[key->kind]->slots[key->index];
-    if (value == NULL || key->type->builtin_ != DCTX_BUILTIN_STRING)
+    if (value == NULL || key->type->builtin_ != DCTX_BUILTIN_STRING ||
+        dctx_thread_undoes_first_(thread))
         return false;
     size_t size = strlen(text);
     dctx_grave_t grave = {NULL};

@@ -227,6 +227,14 @@ void dctx_thread_put_(dctx_thread_t *thread, const dctx_key_t *key, dctx_value_t
 dctx_error_t dctx_thread_set_(dctx_thread_t *thread, const dctx_key_t *key, dctx_value_t *value,
                               dctx_grave_t *grave);
 
+/* True if a scope is to undo what is written now, and nothing was logged for it yet. */
+static inline bool dctx_thread_undoes_first_(const dctx_thread_t *thread)
+{
+    const dctx_frame_t *top = thread->top;
+    return thread->undo_count == top->undo_start &&
+           (top->flags & (DCTX_FRAME_ATTACH | DCTX_SAVED_TABLE | DCTX_SAVED_TABLE << 1)) == 0;
+}
+
 /* True if the key's value, which was set here, may be written over: nobody else has it, and no scope
  * wants it back. Then it is as if the write had happened. */
 bool dctx_thread_yields_(dctx_thread_t *thread, const dctx_key_t *key, const dctx_value_t *value,
