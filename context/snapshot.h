@@ -43,8 +43,19 @@ void dctx_wire_free_(dctx_wire_t *wire);
 /* Makes memory an empty one, with one reference on it and one on the registry. */
 static inline void dctx_snapshot_init_(dctx_snapshot_t *snapshot, dctx_registry_t *registry)
 {
-    *snapshot = (dctx_snapshot_t){.registry = registry, .table = {DCTX_NO_TABLE, DCTX_NO_TABLE}};
+    /* One by one: compilers clear a whole struct with an instruction that takes longer to begin than
+     * all of these. */
+    snapshot->due.ns = 0;
     dctx_refcount_init(&snapshot->refs, 1);
+    snapshot->registry = registry;
+    snapshot->home = NULL;
+    snapshot->table[0] = DCTX_NO_TABLE;
+    snapshot->table[1] = DCTX_NO_TABLE;
+    snapshot->chain = NULL;
+    snapshot->extras = NULL;
+    snapshot->wire = NULL;
+    snapshot->broadcast = NULL;
+    snapshot->companion = NULL;
     dctx_registry_ref_(registry);
 }
 

@@ -286,6 +286,8 @@ static bool write_encoded(sheet_t *sheet, const dctx_value_t *value)
 
 static inline bool write_entries(sheet_t *sheet, const dctx_table_t *table, unsigned reaches)
 {
+    /* Kept out of memory, as it might be that for all the compiler knows. */
+    uint8_t *out = sheet->out;
     for (uint32_t i = 0, left = table->count; left > 0; i++) {
         const dctx_value_t *value = table->slots[i];
         if (value == NULL)
@@ -295,17 +297,36 @@ static inline bool write_entries(sheet_t *sheet, const dctx_table_t *table, unsi
             return false;
         size_t size = value->size;
         if (__builtin_expect(size == 0, 0)) {
+            sheet->out = out;
             if (!write_encoded(sheet, value))
                 return false;
+            out = sheet->out;
             continue;
         }
-        if (__builtin_expect(!has_room(sheet, size), 0))
+        if (__builtin_expect(size > (size_t)(sheet->bytes + ONCE_BYTES - out), 0))
             return false;
+        const uint8_t *bytes = value->wire.bytes;
         for (size_t at = 0; at < size; at += DCTX_PREFIX_PIECE)
-            memcpy(sheet->out + at, value->wire.bytes + at, DCTX_PREFIX_PIECE);
-        sheet->out += size;
+            memcpy(out + at, bytes + at, DCTX_PREFIX_PIECE);
+        out += size;
     }
+    sheet->out = out;
     return true;
+}
+
+/* memcpy(), for which compilers put an instruction here that takes longer to begin than all this. */
+static inline void copy_names(uint8_t *out, const uint8_t *data, size_t size)
+{
+    enum { PIECE = 16 };
+    if (__builtin_expect(size < PIECE, 0)) {
+        for (size_t at = 0; at < size; at++)
+            out[at] = data[at];
+        return;
+    }
+    for (size_t at = 0; at + PIECE < size; at += PIECE)
+        memcpy(out + at, data + at, PIECE);
+    /* The last piece overlaps the one before it. */
+    memcpy(out + size - PIECE, data + size - PIECE, PIECE);
 }
 
 /* The chain of the present state, which keeps it; NULL is the empty one. */
@@ -345,7 +366,7 @@ dctx_once_t dctx_context_encode_(const dctx_passing_t *passing, dctx_room_fn roo
         return DCTX_ONCE_NOT;
     sheet.bytes[0] = 0x93;
     sheet.bytes[1] = 0x01;
-    memcpy(sheet.bytes + 2, names.data, names.size);
+    copy_names(sheet.bytes + 2, names.data, names.size);
     sheet.out = sheet.bytes + 2 + names.size;
     sheet.out += dctx_head_array_(sheet.out, table->count);
     if (!write_entries(&sheet, table, passing->reaches))
@@ -664,13 +685,16 @@ dctx_error_t dctx_snapshot_decode(dctx_registry_t *registry, const void *data, s
         dctx_count_(DCTX_COUNT_DECODE_REFUSED);
         return dctx_fail_(DCTX_ERR_MALFORMED, "no bytes (NULL)");
     }
-    decoding_t decoding = {
-        .registry = registry,
-        .data = data,
-        .next = registry->first_user,
-        .table = DCTX_NO_TABLE,
-        .sorted = true,
-    };
+    decoding_t decoding;
+    decoding.registry = registry;
+    decoding.data = data;
+    decoding.next = registry->first_user;
+    decoding.stamp = NULL;
+    decoding.snapshot = NULL;
+    decoding.table = DCTX_NO_TABLE;
+    decoding.last_extra.data = NULL;
+    decoding.last_extra.size = 0;
+    decoding.sorted = true;
     dctx_snapshot_t *snapshot = NULL;
     dctx_thread_t *thread = dctx_hot_.thread;
     dctx_mould_t *mould = thread != NULL ? dctx_mould_place_(thread->moulds, size) : NULL;
