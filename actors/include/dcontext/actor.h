@@ -109,17 +109,27 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_spawn(dctx_system_t *system,
                                                     const dctx_actor_options_t *options,
                                                     dctx_ref_t *ret_ref);
 
-/* From the inside. Borrowed for the life of the actor; its own callbacks only. */
+/*
+ * From the inside: its address, its name, its system. Of NULL none, "" and NULL.
+ * Ownership: borrowed for the life of the actor. Errors: none. Thread-safety: the actor's callbacks.
+ * Limits and units: none.
+ */
 DCTX_EXPORT dctx_ref_t dctx_self(const dctx_actor_t *self);
 DCTX_EXPORT const char *dctx_self_name(const dctx_actor_t *self);
 DCTX_EXPORT dctx_system_t *dctx_self_system(const dctx_actor_t *self);
 
-/* Stop after the current message: the rest of the mailbox becomes dead letters. Callbacks of the
- * actor only. */
+/*
+ * Stop after the current message: the rest of the mailbox becomes dead letters.
+ * Ownership: none. Errors: none; NULL is fine. Thread-safety: the actor's callbacks.
+ * Limits and units: none.
+ */
 DCTX_EXPORT void dctx_self_stop(dctx_actor_t *self);
 
-/* Stop another actor after the messages that this thread sent it before. DCTX_ERR_NO_ACTOR;
- * DCTX_ERR_INVALID for a remote one. Any thread. */
+/*
+ * Stop another actor after the messages that this thread sent it before.
+ * Ownership: none. Errors: DCTX_ERR_NO_ACTOR (it has gone); DCTX_ERR_INVALID (none, or a remote one).
+ * Thread-safety: any thread. Limits and units: none.
+ */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stop(dctx_ref_t ref);
 
 /*
@@ -129,13 +139,18 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stop(dctx_ref_t ref);
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stop_now(dctx_ref_t ref);
 
-/* Looking at an address; any thread. DCTX_REF_NONE is no actor's. Remote: of another node's
- * actor. */
+/*
+ * Looking at an address. DCTX_REF_NONE is no actor's. Remote: of another node's actor.
+ * Ownership: none. Errors: none. Thread-safety: any thread. Limits and units: none.
+ */
 DCTX_EXPORT bool dctx_ref_equal(dctx_ref_t a, dctx_ref_t b);
 DCTX_EXPORT bool dctx_ref_is_none(dctx_ref_t ref);
 DCTX_EXPORT bool dctx_ref_is_remote(dctx_ref_t ref);
-/* "orders" or "orders@warehouse", NUL-terminated, cut to fit; returns the whole length, as
- * snprintf. "" and 0 when the actor has gone. Any thread. */
+/*
+ * "orders" or "orders@warehouse", NUL-terminated, cut to fit; returns the whole length, as snprintf.
+ * Ownership: none. Errors: "" and 0 when the actor has gone. Thread-safety: any thread.
+ * Limits and units: bytes; without the NUL at most 120.
+ */
 DCTX_EXPORT size_t dctx_ref_format(dctx_ref_t ref, char *buffer, size_t size);
 
 /* ---- sending --------------------------------------------------------------------------------- */
@@ -206,7 +221,11 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_ask_call(dctx_ref_t to, const dctx
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_ask_wait(dctx_ref_t to, const dctx_type_t *type,
                                                        const void *value, int64_t timeout_ms,
                                                        dctx_message_t **ret_reply);
-/* only what dctx_ask_wait() gave */
+/*
+ * Give back what dctx_ask_wait() gave, and only that.
+ * Ownership: it is freed, and *message_p NULL; NULL is fine. Errors: none.
+ * Thread-safety: one at a time. Limits and units: none.
+ */
 DCTX_EXPORT void dctx_message_destroy(dctx_message_t **message_p);
 
 /* ---- messages -------------------------------------------------------------------------------- */
@@ -220,13 +239,17 @@ DCTX_EXPORT void dctx_message_destroy(dctx_message_t **message_p);
  * Errors: NULL. Thread-safety: the callback it came to. Limits and units: none.
  */
 DCTX_EXPORT const void *dctx_message_get(const dctx_message_t *message, const dctx_type_t *type);
-/* type name; "" for none */
+/*
+ * Looking at a message: its type's name, "" for none; whether it is an ask; whether it came from
+ * another node; why an ask failed, in words, as the other side gave them, "" when it gave none; and the
+ * actor that sent it, when one did and the message is from this process, else DCTX_REF_NONE.
+ * Ownership: borrowed for the life of the message. Errors: none; of NULL "", false or none.
+ * Thread-safety: as dctx_message_get(). Limits and units: none.
+ */
 DCTX_EXPORT const char *dctx_message_type(const dctx_message_t *message);
 DCTX_EXPORT bool dctx_message_is_ask(const dctx_message_t *message);
 DCTX_EXPORT bool dctx_message_is_remote(const dctx_message_t *message);
-/* Why an ask failed, in words, as the other side gave them; "" when it gave none. */
 DCTX_EXPORT const char *dctx_message_reason(const dctx_message_t *message);
-/* The actor that sent it, when one did and the message is from this process; else DCTX_REF_NONE. */
 DCTX_EXPORT dctx_ref_t dctx_message_sender(const dctx_message_t *message);
 
 /*

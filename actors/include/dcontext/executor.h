@@ -75,18 +75,27 @@ typedef struct dctx_loop_executor_options {
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t
 dctx_loop_executor_new(const dctx_loop_executor_options_t *options, dctx_executor_t **ret_executor);
 
-/* The descriptor to wait for (POLLIN): readable when a task waits or a timer is due. The
- * executor's, and not to be read. -1 for a pool. */
+/*
+ * The descriptor to wait for (POLLIN): readable when a task waits or a timer is due.
+ * Ownership: the executor's, and not to be read. Errors: -1 for a pool, and for NULL.
+ * Thread-safety: any thread. Limits and units: none.
+ */
 DCTX_EXPORT int dctx_loop_executor_fd(const dctx_executor_t *executor);
 
-/* For loops that cannot wait for a descriptor, and for other clocks than the system's: how long to
- * wait at most, in milliseconds until the first timer, rounded up; 0 if there is something to run,
- * -1 without a timer. */
+/*
+ * For loops that cannot wait for a descriptor, and for other clocks than the system's: how long to
+ * wait at most until the first timer; 0 if there is something to run, -1 without a timer.
+ * Ownership: none. Errors: -1 for a pool, and for NULL. Thread-safety: any thread.
+ * Limits and units: milliseconds, rounded up.
+ */
 DCTX_EXPORT int dctx_loop_executor_timeout(dctx_executor_t *executor);
 
-/* Runs the timers that are due and the tasks that were waiting when it began; returns how many.
- * What they submit is for the next time, so that a loop has its turn in between. The owner's
- * thread; 0 for a pool and from inside itself. */
+/*
+ * Runs the timers that are due and the tasks that were waiting when it began; returns how many.
+ * What they submit is for the next time, so that a loop has its turn in between.
+ * Ownership: none. Errors: 0 for a pool, for NULL, and from inside itself.
+ * Thread-safety: the owner's thread. Limits and units: tasks and timers.
+ */
 DCTX_EXPORT size_t dctx_loop_executor_run(dctx_executor_t *executor);
 
 /*
@@ -168,20 +177,29 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t
 dctx_executor_timer_set(dctx_executor_t *executor, const dctx_executor_timer_options_t *options,
                         dctx_executor_timer_t **ret_timer);
 
-/* Cancel a timer and give it up, also from inside its call. True: it was set, and `call` is not and
+/*
+ * Cancel a timer and give it up, also from inside its call. True: it was set, and `call` is not and
  * will not be running; false: it is running now on some thread, for the last time, or was done.
- * NULL is fine. Does not wait. */
+ * Does not wait.
+ * Ownership: *timer_p is NULL afterwards; NULL is fine. Errors: none. Thread-safety: any thread.
+ * Limits and units: none.
+ */
 DCTX_EXPORT bool dctx_executor_timer_cancel(dctx_executor_timer_t **timer_p);
 
-/* Look at the clock again: for clocks that do not run by themselves. A loop executor's run() looks
- * anyway. */
+/*
+ * Look at the clock again: for clocks that do not run by themselves. A loop executor's run() looks
+ * anyway.
+ * Ownership: none. Errors: none; NULL is fine. Thread-safety: any thread. Limits and units: none.
+ */
 DCTX_EXPORT void dctx_executor_poke(dctx_executor_t *executor);
 
 /* ---- the end --------------------------------------------------------------------------------- */
 
 /*
- * Wait until nothing is queued, running, or due. DCTX_ERR_TIMEOUT; DCTX_ERR_INVALID from a thread
- * of the pool itself, and for a loop executor.
+ * Wait until nothing is queued, running, or due.
+ * Ownership: none.
+ * Errors: DCTX_ERR_TIMEOUT; DCTX_ERR_INVALID from a thread of the pool itself, and for a loop executor.
+ * Thread-safety: any other thread. Limits and units: milliseconds.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_executor_wait_idle(dctx_executor_t *executor,
                                                                  int64_t timeout_ms);
@@ -201,8 +219,12 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_executor_wait_idle(dctx_executor_t
 DCTX_EXPORT dctx_error_t dctx_executor_stop(dctx_executor_t *executor, int64_t timeout_ms,
                                             char **ret_report);
 
-/* Stop (5 s at most) if that was not done, and free, as soon as no thread that was left behind and
- * no future needs it any more. NULL is fine. */
+/*
+ * Stop (5 s at most) if that was not done, and free, as soon as no thread that was left behind and
+ * no future needs it any more.
+ * Ownership: *executor_p is NULL afterwards; NULL is fine. Errors: none. Thread-safety: as
+ *   dctx_executor_stop(); nobody may use it any more. Limits and units: none.
+ */
 DCTX_EXPORT void dctx_executor_destroy(dctx_executor_t **executor_p);
 
 /* Monotonic but for the gauges. Once it is stopped: submitted = run + cancelled + dropped. Tasks,
@@ -224,6 +246,11 @@ typedef struct dctx_executor_counters {
     uint64_t running; /* gauge: tasks and timers' calls */
     uint64_t timers;  /* gauge: set now */
 } dctx_executor_counters_t;
+/*
+ * Read them. Of NULL all are 0.
+ * Ownership: *ret_counters is a value. Errors: none. Thread-safety: any thread.
+ * Limits and units: nanoseconds, where named so.
+ */
 DCTX_EXPORT void dctx_executor_counters_read(dctx_executor_t *executor,
                                              dctx_executor_counters_t *ret_counters);
 

@@ -32,7 +32,10 @@ typedef struct dctx_result {
     const void *value;       /* as dctx_get() returns it for the type */
 } dctx_result_t;
 
-/* The value if it is of that type, else NULL. */
+/*
+ * The value if it is of that type, else NULL.
+ * Ownership: borrowed, as the result. Errors: NULL. Thread-safety: any thread. Limits and units: none.
+ */
 DCTX_EXPORT const void *dctx_result_get(const dctx_result_t *result, const dctx_type_t *type);
 
 /* ---- promises -------------------------------------------------------------------------------- */
@@ -74,7 +77,11 @@ DCTX_EXPORT dctx_error_t dctx_promise_fail(dctx_promise_t **promise_p, dctx_erro
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_promise_follow(dctx_promise_t **promise_p,
                                                              dctx_future_t *future);
 
-/* Give a promise up: the future fails with DCTX_ERR_NO_REPLY. NULL is fine. */
+/*
+ * Give a promise up: the future fails with DCTX_ERR_NO_REPLY.
+ * Ownership: *promise_p is NULL afterwards; NULL is fine. Errors: none. Thread-safety: as the promise.
+ * Limits and units: none.
+ */
 DCTX_EXPORT void dctx_promise_destroy(dctx_promise_t **promise_p);
 
 /*
@@ -96,15 +103,23 @@ DCTX_EXPORT bool dctx_promise_is_cancelled(const dctx_promise_t *promise);
 
 /*
  * References. Dropping the last one cancels nothing: what is attached runs all the same.
- * Thread-safety: any thread, here and below.
+ * Ownership: ref gives one more, unref gives one back, and *future_p is NULL; both take NULL.
+ * Errors: none. Thread-safety: any thread, here and below. Limits and units: none.
  */
 DCTX_EXPORT dctx_future_t *dctx_future_ref(dctx_future_t *future);
 DCTX_EXPORT void dctx_future_unref(dctx_future_t **future_p);
 
-/* Whether it has ended; dctx_future_result() says how. */
+/*
+ * Whether it has ended; dctx_future_result() says how.
+ * Ownership: none. Errors: false for NULL. Thread-safety: any thread. Limits and units: none.
+ */
 DCTX_EXPORT bool dctx_future_is_done(const dctx_future_t *future);
 
-/* How it ended; DCTX_ERR_AGAIN if it has not. */
+/*
+ * How it ended.
+ * Ownership: the result is borrowed from the future. Errors: DCTX_ERR_AGAIN (it has not),
+ *   DCTX_ERR_INVALID. Thread-safety: any thread. Limits and units: none.
+ */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_future_result(const dctx_future_t *future,
                                                             dctx_result_t *ret_result);
 
@@ -120,8 +135,11 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_future_result(const dctx_future_t 
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_future_wait(dctx_future_t *future, int64_t timeout_ms,
                                                           dctx_result_t *ret_result);
 
-/* A descriptor that is readable (POLLIN) from when it has ended, for poll() and zloop; the
- * future's, not to be read. DCTX_ERR_IO: no descriptors left. */
+/*
+ * A descriptor that is readable (POLLIN) from when it has ended, for poll() and zloop.
+ * Ownership: the future's, not to be read. Errors: DCTX_ERR_IO (no descriptors left),
+ *   DCTX_ERR_INVALID. Thread-safety: any thread. Limits and units: none.
+ */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_future_fd(dctx_future_t *future, int *ret_fd);
 
 /*
@@ -129,6 +147,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_future_fd(dctx_future_t *future, i
  * it has not ended. What was to make its result is told: a promise's on_cancel function, a task
  * that has not begun, an ask, and the futures it comes from, each if nothing else is attached to
  * it, waits for it, or has its descriptor. Late and repeated calls do nothing.
+ * Ownership: the reason is copied. Errors: none; NULL is fine. Thread-safety: any thread.
+ * Limits and units: a reason of at most 255 bytes; longer ones are cut.
  */
 DCTX_EXPORT void dctx_future_cancel(dctx_future_t *future, const char *reason);
 

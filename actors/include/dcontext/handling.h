@@ -106,10 +106,12 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_delegate(dctx_actor_t *self,
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stash(dctx_actor_t *self,
                                                     const dctx_message_t *message);
-/* Put back the oldest; false if there is none. Put back all; returns how many. */
+/*
+ * Put back the oldest; false if there is none. Put back all; returns how many. And how many are kept.
+ * Ownership: none. Errors: none. Thread-safety: the actor's callbacks. Limits and units: messages.
+ */
 DCTX_EXPORT bool dctx_unstash_one(dctx_actor_t *self);
 DCTX_EXPORT size_t dctx_unstash_all(dctx_actor_t *self);
-/* How many are kept. */
 DCTX_EXPORT size_t dctx_stash_size(const dctx_actor_t *self);
 
 #ifdef __cplusplus

@@ -28,10 +28,17 @@ typedef struct dctx_histogram {
     uint64_t buckets[DCTX_HISTOGRAM_BUCKETS];
 } dctx_histogram_t;
 
-/* The time that so many of them (0 to 1) do not exceed; 0 when there is none. Any thread. */
+/*
+ * The time that so many of them (0 to 1) do not exceed.
+ * Ownership: none. Errors: 0 when there is none. Thread-safety: any thread.
+ * Limits and units: nanoseconds, at most a quarter too high.
+ */
 DCTX_EXPORT uint64_t dctx_histogram_quantile(const dctx_histogram_t *histogram, double quantile);
 
-/* The time, not itself included, at which a bucket ends; UINT64_MAX for the last. Any thread. */
+/*
+ * The time, not itself included, at which a bucket ends; UINT64_MAX for the last.
+ * Ownership: none. Errors: none. Thread-safety: any thread. Limits and units: nanoseconds.
+ */
 DCTX_EXPORT uint64_t dctx_histogram_bound(unsigned bucket);
 
 typedef struct dctx_actor_metrics {
@@ -83,6 +90,11 @@ typedef struct dctx_system_metrics {
     uint64_t handled, failed;
     dctx_histogram_t wait, run;
 } dctx_system_metrics_t;
+/*
+ * Read them. Of NULL all are 0.
+ * Ownership: *ret_metrics is a value. Errors: none. Thread-safety: any thread.
+ * Limits and units: nanoseconds.
+ */
 DCTX_EXPORT void dctx_system_metrics_read(dctx_system_t *system,
                                           dctx_system_metrics_t *ret_metrics);
 

@@ -49,7 +49,10 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_budget_new(const dctx_budget_optio
 DCTX_EXPORT dctx_budget_t *dctx_budget_ref(dctx_budget_t *budget);
 DCTX_EXPORT void dctx_budget_unref(dctx_budget_t **budget_p);
 
-/* How many retries it would allow now, by the clock of the asks; and how often it said no. NULL: 0. */
+/*
+ * How many retries it would allow now, by the clock of the asks; and how often it said no.
+ * Ownership: none. Errors: 0 for NULL. Thread-safety: any thread. Limits and units: nanoseconds.
+ */
 DCTX_EXPORT uint64_t dctx_budget_balance(dctx_budget_t *budget, int64_t now_ns);
 DCTX_EXPORT uint64_t dctx_budget_refusals(dctx_budget_t *budget);
 
@@ -140,8 +143,12 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_hedge_new(const dctx_hedge_options
 DCTX_EXPORT dctx_hedge_t *dctx_hedge_ref(dctx_hedge_t *hedge);
 DCTX_EXPORT void dctx_hedge_unref(dctx_hedge_t **hedge_p);
 
-/* After how many nanoseconds a backup would go now; INT64_MAX: none would. How many went, and how many
- * of these came first. NULL: none. */
+/*
+ * After how long a backup would go now; INT64_MAX: none would. How many went, and how many of these came
+ * first.
+ * Ownership: none. Errors: of NULL INT64_MAX, 0 and 0. Thread-safety: any thread.
+ * Limits and units: nanoseconds.
+ */
 DCTX_EXPORT int64_t dctx_hedge_delay(dctx_hedge_t *hedge);
 DCTX_EXPORT uint64_t dctx_hedge_sent(dctx_hedge_t *hedge);
 DCTX_EXPORT uint64_t dctx_hedge_won(dctx_hedge_t *hedge);

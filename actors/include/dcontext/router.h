@@ -103,10 +103,12 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_router_add(dctx_router_t *router, 
 DCTX_EXPORT dctx_error_t dctx_router_remove(dctx_router_t *router, dctx_ref_t member);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_router_resize(dctx_router_t *router, size_t workers);
 
-/* How many members are alive. Any thread. */
+/*
+ * How many members are alive; and its address, DCTX_REF_NONE if it has no name.
+ * Ownership: values. Errors: none; of NULL 0 and DCTX_REF_NONE. Thread-safety: any thread.
+ * Limits and units: none.
+ */
 DCTX_EXPORT size_t dctx_router_size(dctx_router_t *router);
-
-/* Its address; DCTX_REF_NONE if it has no name. Any thread. */
 DCTX_EXPORT dctx_ref_t dctx_router_ref(const dctx_router_t *router);
 
 #ifdef __cplusplus

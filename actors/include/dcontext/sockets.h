@@ -33,7 +33,11 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_socket_watch(dctx_actor_t *self, v
                                                            dctx_socket_fn on_ready);
 DCTX_EXPORT dctx_error_t dctx_socket_unwatch(dctx_actor_t *self, void *socket);
 
-/* The same for a file descriptor that becomes readable. */
+/*
+ * The same for a file descriptor that becomes readable.
+ * Ownership: the descriptor stays the caller's. Errors, Thread-safety, Limits and units: as
+ *   dctx_socket_watch().
+ */
 typedef void (*dctx_fd_fn)(dctx_actor_t *self, int fd, void *state);
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_fd_watch(dctx_actor_t *self, int fd,
                                                        dctx_fd_fn on_ready);

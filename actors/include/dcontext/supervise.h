@@ -176,7 +176,11 @@ typedef void (*dctx_down_call_fn)(dctx_ref_t who, const dctx_exit_t *exit, void 
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_monitor(dctx_actor_t *self, dctx_ref_t who,
                                                       dctx_down_fn on_down, void *arg,
                                                       dctx_monitor_t **ret_monitor);
-/* After it on_down does not run. Takes NULL, and nulls. The actor's callbacks only. */
+/*
+ * After it on_down does not run.
+ * Ownership: *monitor_p is NULL afterwards; NULL is fine. Errors: none.
+ * Thread-safety: the actor's callbacks. Limits and units: none.
+ */
 DCTX_EXPORT void dctx_demonitor(dctx_actor_t *self, dctx_monitor_t **monitor_p);
 
 /*
@@ -222,14 +226,18 @@ enum {
  * Limits and units: flags as above.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_tie(dctx_ref_t a, dctx_ref_t b, unsigned flags);
-/* Undo all ties of the two; an end that is on its way already still counts. As dctx_tie(). */
+/*
+ * Undo all ties of the two; an end that is on its way already still counts.
+ * Ownership, Errors, Thread-safety, Limits and units: as dctx_tie().
+ */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_untie(dctx_ref_t a, dctx_ref_t b);
 
 /* ---- from the inside ------------------------------------------------------------------------- */
 
 /*
  * Why this actor ends, or failed: in on_stop, and in on_start when it is a restart; else NULL.
- * Borrowed for the callback. The actor's callbacks only.
+ * Ownership: borrowed for the callback. Errors: none. Thread-safety: the actor's callbacks.
+ * Limits and units: none.
  */
 DCTX_EXPORT const dctx_exit_t *dctx_self_exit(dctx_actor_t *self);
 

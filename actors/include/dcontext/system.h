@@ -264,10 +264,17 @@ DCTX_EXPORT dctx_error_t dctx_system_stop(dctx_system_t *system, int64_t timeout
 /*
  * Stop (5 s at most) if that was not done, and free. Where a handler never came back the memory
  * that its thread may still touch is leaked, not freed: nothing crashes, and nothing hangs.
+ * Ownership: *system_p is NULL afterwards; NULL is fine. From a thread of the system itself nothing is
+ *   done, and it stays. Errors: none. Thread-safety: as dctx_system_stop(); nobody may use it any more.
+ * Limits and units: none.
  */
 DCTX_EXPORT void dctx_system_destroy(dctx_system_t **system_p);
 
-/* This node's name; "" of NULL. Borrowed for the life of the system; any thread. */
+/*
+ * This node's name.
+ * Ownership: borrowed for the life of the system. Errors: "" of NULL. Thread-safety: any thread.
+ * Limits and units: 63 bytes.
+ */
 DCTX_EXPORT const char *dctx_system_name(const dctx_system_t *system);
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
@@ -303,8 +310,12 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_system_connect_curve(dctx_system_t
                                                                    const char *endpoint,
                                                                    const char *server_key);
 
-/* Wait until the node is up. DCTX_ERR_TIMEOUT; DCTX_ERR_INVALID from a worker; timeout in
- * milliseconds. */
+/*
+ * Wait until the node is up.
+ * Ownership: none. Errors: DCTX_ERR_TIMEOUT; DCTX_ERR_INVALID (from a worker, or no node's name);
+ *   DCTX_ERR_NOMEM. Thread-safety: any thread but workers and the I/O actor.
+ * Limits and units: milliseconds.
+ */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_system_wait_node(dctx_system_t *system,
                                                                const char *node,
                                                                int64_t timeout_ms);
@@ -365,6 +376,10 @@ typedef struct dctx_system_counters {
     uint64_t remote_monitors;  /* gauge: that other nodes have on actors here */
     uint64_t remote_monitors_refused; /* of other nodes: too many, or a number that is in use */
 } dctx_system_counters_t;
+/*
+ * Read them; they are of one moment each, not all of the same. Of NULL all are 0.
+ * Ownership: *ret_counters is a value. Errors: none. Thread-safety: any thread. Limits and units: none.
+ */
 DCTX_EXPORT void dctx_system_counters_read(const dctx_system_t *system,
                                            dctx_system_counters_t *ret_counters);
 

@@ -66,7 +66,10 @@ DCTX_EXPORT dctx_id_source_t dctx_test_ids(dctx_test_world_t *world);
 DCTX_EXPORT bool dctx_test_step(dctx_test_world_t *world);
 DCTX_EXPORT bool dctx_test_run(dctx_test_world_t *world);
 
-/* True when a step would do nothing. The world's thread. */
+/*
+ * True when a step would do nothing.
+ * Ownership: none. Errors: true for NULL. Thread-safety: the world's thread. Limits and units: none.
+ */
 DCTX_EXPORT bool dctx_test_is_idle(dctx_test_world_t *world);
 
 /*
@@ -174,11 +177,20 @@ typedef struct dctx_test_net_counters {
     uint64_t delivered;
     uint64_t lost;
 } dctx_test_net_counters_t;
+/*
+ * Read them. Of NULL all are 0.
+ * Ownership: *ret_counters is a value. Errors: none. Thread-safety: the world's thread.
+ * Limits and units: messages.
+ */
 DCTX_EXPORT void dctx_test_net_counters_read(const dctx_test_world_t *world,
                                              dctx_test_net_counters_t *ret_counters);
 
-/* What time it is there; how many steps were run; a hash of all that the world decided and when.
- * Any two runs of one program with equal seeds have equal traces. The world's thread. */
+/*
+ * What time it is there; how many steps were run; a hash of all that the world decided and when.
+ * Any two runs of one program with equal seeds have equal traces.
+ * Ownership: none. Errors: 0 for NULL. Thread-safety: the world's thread.
+ * Limits and units: nanoseconds; steps.
+ */
 DCTX_EXPORT int64_t dctx_test_now(const dctx_test_world_t *world);
 DCTX_EXPORT uint64_t dctx_test_steps(const dctx_test_world_t *world);
 DCTX_EXPORT uint64_t dctx_test_trace(const dctx_test_world_t *world);

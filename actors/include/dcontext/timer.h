@@ -69,7 +69,10 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_timer_start(dctx_actor_t *self,
  */
 DCTX_EXPORT bool dctx_timer_cancel(dctx_timer_t timer);
 
-/* True while it has yet to run, or to be sent. Any thread. */
+/*
+ * True while it has yet to run, or to be sent.
+ * Ownership: none. Errors: none. Thread-safety: any thread. Limits and units: none.
+ */
 DCTX_EXPORT bool dctx_timer_is_pending(dctx_timer_t timer);
 
 /*
