@@ -6,6 +6,7 @@
 
 #include <dcontext/internal.h>
 
+#include "ask.h"
 #include "busy.h"
 #include "deadletter.h"
 #include "extra.h"
@@ -312,83 +313,184 @@ static inline bool is_undisturbed(dctx_system_t *system, dctx_actor_t *actor, ui
            !atomic_load_explicit(&system->intercepted, memory_order_relaxed);
 }
 
-/* A handled one whose value nobody needs to destroy. */
-static inline void dispose_plain(dctx_runner_t *runner, dctx_message_t *message)
+/* What is the same for all messages of a run. */
+typedef struct run {
+    dctx_runner_t *runner;
+    dctx_actor_t *actor;
+    uint32_t generation;
+    uint64_t tell, ask, answered, reply; /* what plain ones say of themselves */
+    const dctx_snapshot_t *open; /* the context that was left open for the next; NULL: none */
+    bool named;                  /* under the actor's name */
+    dctx_scope_t scope;
+} run_t;
+
+static inline void close_context(run_t *run)
+{
+    if (run->open != NULL)
+        (void)dctx_scope_unwind_(&run->scope);
+    run->open = NULL;
+}
+
+/* The context of the message, in the scope of the actor, or as the asker left it. */
+static inline dctx_error_t open_context(run_t *run, const dctx_snapshot_t *snapshot, bool named)
+{
+    run->runner->warm = NULL;
+    if (run->open == snapshot && run->named == named) {
+        run->open = NULL;
+        return DCTX_OK;
+    }
+    close_context(run);
+    run->named = named;
+    return enter(run->runner, snapshot, named ? run->actor->scope : NULL, &run->scope);
+}
+
+/* Whether the message after this one has the same context. To be asked before the message is handled: once user code
+ * runs, the thread can be given up, and the mailbox be another's. */
+static inline bool is_followed(const dctx_node_t *node, uint64_t word,
+                               const dctx_snapshot_t *snapshot)
+{
+    dctx_node_t *next = atomic_load_explicit(&node->next, memory_order_acquire);
+    return next != NULL && dctx_node_word(next) == word &&
+           dctx_message_of(next)->snapshot == snapshot;
+}
+
+/* After user code, in which nothing special has happened. False: abandoned. */
+static inline bool end_plainly(run_t *run, const dctx_snapshot_t *snapshot, bool followed)
+{
+    run->open = followed && dctx_scope_is_fresh_(&run->scope) ? snapshot : NULL;
+    if (run->open == NULL)
+        leave(run->runner, run->actor, &run->scope);
+    return dctx_busy_end(run->runner);
+}
+
+static dctx_plain_t refuse(run_t *run, dctx_message_t *message, dctx_error_t error)
+{
+    dctx_message_die_(run->runner->system, run->actor->scope + DCTX_NAME_AT, message, error);
+    return conclude(run->runner, run->actor, message, error) ? DCTX_PLAIN_TAKEN
+                                                             : DCTX_PLAIN_ABANDONED;
+}
+
+/* DCTX_PLAIN_LOOK: it is handled, and nothing is left to do but to release it. */
+static inline dctx_plain_t handle_plainly(run_t *run, dctx_message_t *message, bool is_ask)
+{
+    dctx_runner_t *runner = run->runner;
+    dctx_actor_t *actor = run->actor;
+    const dctx_snapshot_t *snapshot = message->snapshot;
+    uint64_t word = is_ask ? run->ask : run->tell;
+    bool followed = is_followed(&message->node, word, snapshot);
+    dctx_busy_begin(runner, actor, message, message->type, snapshot, "actor:");
+    dctx_error_t error = open_context(run, snapshot, true);
+    if (__builtin_expect(error != DCTX_OK, 0))
+        return refuse(run, message, error);
+    if (is_ask)
+        dctx_work_begin_(runner);
+    error = actor->handler(actor, message, actor->state);
+    dctx_error_t outcome = DCTX_ERR_NO_REPLY;
+    bool plain = error == DCTX_OK && is_plain(actor) &&
+                 dctx_node_word(&message->node) == (is_ask ? run->answered : run->tell);
+    if (__builtin_expect(!plain, 0))
+        note_outcome(runner, actor, message, error, &outcome);
+    if (is_ask)
+        dctx_work_end_(runner);
+    if (__builtin_expect(!plain, 0)) {
+        return leave_handled(runner, actor, message, &run->scope, outcome, followed)
+                   ? DCTX_PLAIN_TAKEN
+                   : DCTX_PLAIN_ABANDONED;
+    }
+    return end_plainly(run, snapshot, followed) ? DCTX_PLAIN_LOOK : DCTX_PLAIN_ABANDONED;
+}
+
+/* The same for the end of an ask that this actor made. */
+static inline dctx_plain_t reply_plainly(run_t *run, dctx_message_t *record)
+{
+    dctx_runner_t *runner = run->runner;
+    dctx_actor_t *actor = run->actor;
+    const dctx_snapshot_t *snapshot = record->snapshot;
+    bool followed = is_followed(&record->node, run->reply, snapshot);
+    dctx_busy_begin(runner, actor, record, record->type, snapshot, NULL);
+    if (__builtin_expect(open_context(run, snapshot, false) != DCTX_OK, 0))
+        enter_anyhow(runner, snapshot, NULL, &run->scope);
+    actor->asks--;
+    record->u.done.run.on_reply(actor, record->u.done.status, record, actor->state,
+                                record->u.done.arg);
+    if (!end_plainly(run, snapshot, followed))
+        return DCTX_PLAIN_ABANDONED;
+    return is_plain(actor) && dctx_node_word(&record->node) == run->reply ? DCTX_PLAIN_LOOK
+                                                                          : DCTX_PLAIN_TAKEN;
+}
+
+/* One that is done with, whose value nobody needs to destroy. */
+static inline void dispose_plainly(dctx_runner_t *runner, dctx_message_t *message,
+                                   dctx_tally_t tally)
 {
     dctx_lot_spend(&runner->spent, message->snapshot);
     dctx_pool_give_(&runner->system->pool, &runner->cells, message);
-    dctx_tally_own(&runner->tallies, DCTX_TALLY_HANDLED);
+    dctx_tally_own(&runner->tallies, tally);
+}
+
+/* Handles the oldest node if it is plain, as long as there is one; TAKEN also for the last one. */
+static dctx_plain_t handle_run(run_t *run, unsigned *n, unsigned most)
+{
+    dctx_runner_t *runner = run->runner;
+    dctx_actor_t *actor = run->actor;
+    dctx_system_t *system = runner->system;
+    dctx_node_t *node = actor->out.tail;
+    while (*n < most && is_undisturbed(system, actor, run->generation)) {
+        dctx_message_t *message = dctx_message_of(node);
+        uint64_t word = dctx_node_word(node);
+        if ((word != run->tell && word != run->ask && word != run->reply) ||
+            message->snapshot == NULL || (message->type != NULL && message->type->destroy != NULL))
+            return DCTX_PLAIN_LOOK;
+        bool is_reply = word == run->reply;
+        bool is_ask = word == run->ask;
+        if (!is_reply && (dctx_snapshot_looks_due_(message->snapshot) ||
+                          (is_ask && !dctx_ask_is_pending_(system, message->u.request.ask))))
+            return DCTX_PLAIN_LOOK;
+        dctx_plain_t plain = is_reply ? reply_plainly(run, message)
+                             : is_ask ? handle_plainly(run, message, true)
+                                      : handle_plainly(run, message, false);
+        if (plain != DCTX_PLAIN_LOOK)
+            return plain;
+        dctx_node_t *next = atomic_load_explicit(&node->next, memory_order_acquire);
+        if (next == NULL) {
+            if (!is_reply)
+                node->flags |= DCTX_MESSAGE_HANDLED;
+            node->outcome = (uint8_t)DCTX_ERR_NO_REPLY;
+            return DCTX_PLAIN_TAKEN;
+        }
+        actor->out.tail = next;
+        dispose_plainly(runner, message, is_reply ? DCTX_TALLY_CONSUMED : DCTX_TALLY_HANDLED);
+        node = next;
+        ++*n;
+    }
+    return DCTX_PLAIN_LOOK;
 }
 
 dctx_plain_t dctx_handle_plain_(dctx_runner_t *runner, dctx_actor_t *actor, unsigned *n,
                                 unsigned most)
 {
-    dctx_system_t *system = runner->system;
-    dctx_node_t *node = actor->out.tail;
     uint32_t generation = atomic_load_explicit(&actor->serving, memory_order_acquire);
-    uint64_t plain = dctx_node_plain_word(generation);
-    dctx_scope_t scope;
-    if (dctx_node_word(node) != plain || !is_plain(actor) || actor->start != NULL ||
-        system->options.hop_spans)
+    if (!is_plain(actor) || actor->start != NULL || runner->system->options.hop_spans)
         return DCTX_PLAIN_LOOK;
-    const dctx_snapshot_t *open = runner->warm;
-    if (open != NULL)
-        scope = runner->warm_scope;
-    while (*n < most && dctx_node_word(node) == plain &&
-           is_undisturbed(system, actor, generation)) {
-        dctx_message_t *message = dctx_message_of(node);
-        const dctx_snapshot_t *snapshot = message->snapshot;
-        const dctx_type_t *type = message->type;
-        if (snapshot == NULL || dctx_snapshot_looks_due_(snapshot) ||
-            (type != NULL && type->destroy != NULL))
-            break;
-        /* Whether the next one has the same context. Only now may that be looked at: once user code runs, the
-         * thread can be given up, and the mailbox be another's. */
-        dctx_node_t *next = atomic_load_explicit(&node->next, memory_order_acquire);
-        bool many = next != NULL && dctx_node_word(next) == plain &&
-                    dctx_message_of(next)->snapshot == snapshot;
-        dctx_busy_begin(runner, actor, message, type, snapshot, "actor:");
-        if (open != snapshot) {
-            if (open != NULL)
-                (void)dctx_scope_unwind_(&scope);
-            open = NULL;
-            dctx_error_t refused = enter(runner, snapshot, actor->scope, &scope);
-            if (__builtin_expect(refused != DCTX_OK, 0)) {
-                runner->warm = NULL;
-                dctx_message_die_(system, actor->scope + DCTX_NAME_AT, message, refused);
-                return conclude(runner, actor, message, refused) ? DCTX_PLAIN_TAKEN
-                                                                 : DCTX_PLAIN_ABANDONED;
-            }
-        }
+    run_t run = {.runner = runner,
+                 .actor = actor,
+                 .generation = generation,
+                 .tell = dctx_node_make_word(generation, DCTX_NODE_MESSAGE, 0),
+                 .ask = dctx_node_make_word(generation, DCTX_NODE_MESSAGE, DCTX_MESSAGE_ASK),
+                 .answered = dctx_node_make_word(generation, DCTX_NODE_MESSAGE,
+                                                 DCTX_MESSAGE_ASK | DCTX_MESSAGE_ANSWERED),
+                 .reply = dctx_node_make_word(generation, DCTX_NODE_REPLY, 0),
+                 .open = runner->warm,
+                 .named = true};
+    if (run.open != NULL)
+        run.scope = runner->warm_scope;
+    dctx_plain_t plain = handle_run(&run, n, most);
+    if (plain == DCTX_PLAIN_LOOK && run.open != NULL && run.named) {
+        runner->warm = run.open;
+        runner->warm_scope = run.scope;
+    } else if (plain != DCTX_PLAIN_ABANDONED && run.open != NULL) {
+        close_context(&run);
         runner->warm = NULL;
-        dctx_error_t error = actor->handler(actor, message, actor->state);
-        if (__builtin_expect(error != DCTX_OK || dctx_node_word(node) != plain || !is_plain(actor),
-                             0)) {
-            dctx_error_t outcome = DCTX_ERR_NO_REPLY;
-            note_outcome(runner, actor, message, error, &outcome);
-            return leave_handled(runner, actor, message, &scope, outcome, many)
-                       ? DCTX_PLAIN_TAKEN
-                       : DCTX_PLAIN_ABANDONED;
-        }
-        open = many && dctx_scope_is_fresh_(&scope) ? snapshot : NULL;
-        if (open == NULL)
-            leave(runner, actor, &scope);
-        if (!dctx_busy_end(runner))
-            return DCTX_PLAIN_ABANDONED;
-        if (next == NULL)
-            next = atomic_load_explicit(&node->next, memory_order_acquire);
-        if (next == NULL) {
-            node->flags = DCTX_MESSAGE_HANDLED;
-            node->outcome = (uint8_t)DCTX_ERR_NO_REPLY;
-            return DCTX_PLAIN_TAKEN;
-        }
-        actor->out.tail = next;
-        dispose_plain(runner, message);
-        node = next;
-        ++*n;
     }
-    runner->warm = open;
-    if (open != NULL)
-        runner->warm_scope = scope;
-    return DCTX_PLAIN_LOOK;
+    return plain;
 }

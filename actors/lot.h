@@ -27,6 +27,17 @@ static inline void dctx_lot_settle(dctx_lot_t *lot)
         dctx_snapshot_unref_many_(lot->snapshot, count);
 }
 
+/* Both; where they are of one snapshot, as they mostly are, at once. */
+static inline void dctx_lot_settle_both(dctx_lot_t *given, dctx_lot_t *spent)
+{
+    if (given->snapshot == spent->snapshot) {
+        spent->count += given->count;
+        given->count = 0;
+    }
+    dctx_lot_settle(spent);
+    dctx_lot_settle(given);
+}
+
 /* A reference for a message. */
 static inline void dctx_lot_give(dctx_lot_t *lot, dctx_snapshot_t *snapshot)
 {

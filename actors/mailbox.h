@@ -76,7 +76,7 @@ typedef struct dctx_mailbox_out {
 
 #define DCTX_MAILBOX_IDLE ((uintptr_t)1)
 
-/* All that a node says of itself but what follows it, as one number; and that of a message without flags. */
+/* All that a node says of itself but what follows it, as one number: one load, or store, or comparison. */
 static inline uint64_t dctx_node_word(const dctx_node_t *node)
 {
     uint64_t word;
@@ -85,9 +85,11 @@ static inline uint64_t dctx_node_word(const dctx_node_t *node)
     return word;
 }
 
-static inline uint64_t dctx_node_plain_word(uint32_t generation)
+static inline uint64_t dctx_node_make_word(uint32_t generation, dctx_node_kind_t kind,
+                                           unsigned flags)
 {
-    return dctx_node_word(&(dctx_node_t){.generation = generation, .kind = DCTX_NODE_MESSAGE});
+    return dctx_node_word(&(dctx_node_t){
+        .generation = generation, .flags = (uint16_t)flags, .kind = (unsigned)kind & 0x7fu});
 }
 
 static inline void dctx_node_set_word(dctx_node_t *node, uint64_t word)

@@ -557,47 +557,77 @@ static dctx_error_t begin(sending_t *sending, dctx_ref_t to, const dctx_type_t *
 
 /* ---- tell -------------------------------------------------------------------------------------- */
 
-/* A small value of a type without functions, to a living actor of the handler's own system, in a context that was
- * forked before: what most messages are. It goes as any other would, without the questions whose answer is known.
- * False: nothing has happened, and it has to be asked. */
-static inline bool tell_plainly(dctx_ref_t to, const dctx_type_t *type, const void *value)
+/*
+ * What most messages are: a small value of a type without functions, to a living actor of the handler's own system, in
+ * a context that was forked before. It goes as any other would, without the questions whose answer is known. All of
+ * these say no before anything has happened, and then it has to be asked.
+ */
+
+static inline bool is_plain_value(const dctx_type_t *type, const void *value)
 {
-    dctx_runner_t *here = dctx_runner_here;
-    if (here == NULL || !here->in_turn || here->system != to.system_ || here->actor == NULL ||
-        here->actor->internal || here->actor == &here->system->self || type == NULL ||
-        value == NULL || type->copy != NULL || type->size - 1 >= DCTX_MESSAGE_INLINE)
-        return false;
-    dctx_system_t *system = here->system;
-    if (atomic_load_explicit(&system->intercepted, memory_order_relaxed) ||
-        dctx_phase_(system) >= DCTX_PHASE_CLOSING || dctx_hot_.registry != system->registry)
-        return false;
-    /* An id of another node has no generation of ours. */
-    dctx_actor_t *actor = dctx_slab_at(&system->actors, (uint32_t)to.id_);
-    uint64_t life = actor == NULL ? 0 : atomic_load_explicit(&actor->life, memory_order_acquire);
-    if (!(life & DCTX_LIFE_ALIVE) || life >> 32 != to.id_ >> 32 ||
-        atomic_load_explicit(&actor->gauge, memory_order_relaxed) != NULL)
-        return false;
-    dctx_snapshot_t *fork = dctx_forked_();
-    if (fork == NULL)
-        return false;
-    dctx_message_t *message = dctx_pool_take_(&system->pool, &here->cells);
-    if (message == NULL)
-        return false;
-    dctx_lot_give(&here->given, fork);
-    message->node =
-        (dctx_node_t){.generation = (uint32_t)(to.id_ >> 32), .kind = DCTX_NODE_MESSAGE};
+    return type != NULL && value != NULL && type->copy == NULL &&
+           type->size - 1 < DCTX_MESSAGE_INLINE;
+}
+
+static inline void fill_plainly(dctx_message_t *message, const dctx_type_t *type, const void *value)
+{
     message->type = type;
     message->value = message->inline_;
-    message->snapshot = fork;
-    message->u.request.ask = 0;
-    message->u.request.sender = dctx_cell_ref(here->actor);
     if (type->size == sizeof(uint64_t))
         memcpy(message->inline_, value, sizeof(uint64_t));
     else
         memcpy(message->inline_, value, type->size);
+}
+
+/* The actor behind a ref; NULL also where something is special about it, the system or the sender. */
+static inline dctx_actor_t *find_plainly(const dctx_runner_t *here, dctx_ref_t to)
+{
+    if (here == NULL || !here->in_turn || here->system != to.system_ || here->actor == NULL ||
+        here->actor->internal || here->actor == &here->system->self)
+        return NULL;
+    dctx_system_t *system = here->system;
+    if (atomic_load_explicit(&system->intercepted, memory_order_relaxed) ||
+        dctx_phase_(system) >= DCTX_PHASE_CLOSING || dctx_hot_.registry != system->registry)
+        return NULL;
+    /* An id of another node has no generation of ours. */
+    dctx_actor_t *actor = dctx_slab_at(&system->actors, (uint32_t)to.id_);
+    uint64_t life = actor == NULL ? 0 : atomic_load_explicit(&actor->life, memory_order_acquire);
+    return (life & DCTX_LIFE_ALIVE) && life >> 32 == to.id_ >> 32 &&
+                   atomic_load_explicit(&actor->gauge, memory_order_relaxed) == NULL
+               ? actor
+               : NULL;
+}
+
+/* Makes a cell a message, and puts it into the mailbox. */
+static inline void send_plainly(dctx_runner_t *here, dctx_actor_t *actor, dctx_ref_t to,
+                                dctx_message_t *message, dctx_snapshot_t *fork, unsigned flags,
+                                uint64_t ask)
+{
+    dctx_lot_give(&here->given, fork);
+    dctx_node_set_word(&message->node,
+                       dctx_node_make_word((uint32_t)(to.id_ >> 32), DCTX_NODE_MESSAGE, flags));
+    message->snapshot = fork;
+    message->u.request.ask = ask;
+    message->u.request.sender = dctx_cell_ref(here->actor);
     dctx_tally_own(&here->tallies, DCTX_TALLY_ACCEPTED);
     if (dctx_mailbox_push(&actor->in, &message->node))
-        dctx_run_(system, here, actor);
+        dctx_run_(here->system, here, actor);
+}
+
+static inline bool tell_plainly(dctx_ref_t to, const dctx_type_t *type, const void *value)
+{
+    dctx_runner_t *here = dctx_runner_here;
+    dctx_actor_t *actor = find_plainly(here, to);
+    if (actor == NULL || !is_plain_value(type, value))
+        return false;
+    dctx_snapshot_t *fork = dctx_forked_();
+    if (fork == NULL)
+        return false;
+    dctx_message_t *message = dctx_pool_take_(&here->system->pool, &here->cells);
+    if (message == NULL)
+        return false;
+    fill_plainly(message, type, value);
+    send_plainly(here, actor, to, message, fork, 0, 0);
     return true;
 }
 
@@ -783,9 +813,68 @@ dctx_error_t dctx_ask_with_(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t
     return ask(&sending, record);
 }
 
+/* When an ask that may take so long is late. A clock that is cheap to read, and behind by up to its grain, is good
+ * enough for long ones. */
+static inline int64_t plain_deadline(dctx_system_t *system, int64_t timeout_ms)
+{
+    enum { LONG_MS = 1000, GRAIN_NS = 10 * NS_PER_MS };
+    int64_t timeout = timeout_ms * NS_PER_MS;
+    return timeout_ms >= LONG_MS && system->own_clock
+               ? dctx_now_coarse_(system) + GRAIN_NS + timeout
+               : dctx_now_(system) + timeout;
+}
+
+static inline bool ask_plainly(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *type,
+                               const void *value, int64_t timeout_ms, dctx_reply_fn on_reply,
+                               void *arg)
+{
+    enum { MOST_MS = 1 << 30 };
+    dctx_runner_t *here = dctx_runner_here;
+    dctx_actor_t *actor = find_plainly(here, to);
+    if (actor == NULL || here->actor != self || on_reply == NULL || timeout_ms <= 0 ||
+        timeout_ms > MOST_MS || !is_plain_value(type, value) || dctx_hot_.asked != NULL)
+        return false;
+    dctx_system_t *system = here->system;
+    dctx_snapshot_t *fork = dctx_forked_();
+    if (fork == NULL || !dctx_snapshot_never_ends_(fork))
+        return false;
+    dctx_message_t *record = dctx_pool_take_(&system->pool, &here->cells);
+    dctx_message_t *message = record != NULL ? dctx_pool_take_(&system->pool, &here->cells) : NULL;
+    uint64_t ask = 0;
+    bool open = false;
+    if (message != NULL) {
+        dctx_node_set_word(&record->node, dctx_node_make_word(0, DCTX_NODE_REPLY, 0));
+        record->type = NULL;
+        record->value = NULL;
+        record->snapshot = fork;
+        for_actor(record, self, on_reply, arg);
+        record->u.done.status = DCTX_ERR_TIMEOUT;
+        /* Whoever ends the ask may release the record as soon as it is open. */
+        dctx_lot_give(&here->given, fork);
+        open = dctx_ask_open_(system, record, plain_deadline(system, timeout_ms), NULL, NULL,
+                              &ask) == DCTX_OK;
+        if (!open)
+            dctx_lot_spend(&here->spent, fork);
+    }
+    if (!open) {
+        if (message != NULL)
+            dctx_pool_give_(&system->pool, &here->cells, message);
+        if (record != NULL)
+            dctx_pool_give_(&system->pool, &here->cells, record);
+        return false;
+    }
+    self->asks++;
+    dctx_tally_own(&here->tallies, DCTX_TALLY_ASKS);
+    fill_plainly(message, type, value);
+    send_plainly(here, actor, to, message, fork, DCTX_MESSAGE_ASK, ask);
+    return true;
+}
+
 dctx_error_t dctx_ask(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *type, const void *value,
                       int64_t timeout_ms, dctx_reply_fn on_reply, void *arg)
 {
+    if (self != NULL && ask_plainly(self, to, type, value, timeout_ms, on_reply, arg))
+        return DCTX_OK;
     return dctx_ask_with_(self, to, type, value, timeout_ms, on_reply, arg, NULL);
 }
 

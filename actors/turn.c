@@ -363,13 +363,45 @@ static void settle(dctx_runner_t *runner)
 {
     dctx_handle_cool_(runner);
     runner->in_turn = false;
-    dctx_lot_settle(&runner->spent);
-    dctx_lot_settle(&runner->given);
+    dctx_lot_settle_both(&runner->given, &runner->spent);
+}
+
+/* Whether a node that is done with can be released without a call of anybody's: a handled message that wants no answer
+ * any more, or the end of an ask, without a value that has to be destroyed. */
+static inline bool is_light(const dctx_node_t *node, dctx_node_kind_t kind)
+{
+    const unsigned asked = DCTX_MESSAGE_ASK | DCTX_MESSAGE_ANSWERED;
+    unsigned flags = node->flags & (unsigned)~DCTX_MESSAGE_HANDLED;
+    bool handled = kind == DCTX_NODE_MESSAGE && flags != node->flags;
+    if (!(handled && (flags == 0 || flags == asked)) && !(kind == DCTX_NODE_REPLY && flags == 0))
+        return false;
+    const dctx_message_t *message = dctx_message_of((dctx_node_t *)(uintptr_t)node);
+    return message->type == NULL || message->type->destroy == NULL;
+}
+
+/* A node that is out of the mailbox. With the last one counted all may be quiet: by then nothing of the others is
+ * left. */
+static inline void let_go(dctx_runner_t *runner, dctx_node_t *node, dctx_node_kind_t kind,
+                          bool last)
+{
+    if (!is_light(node, kind)) {
+        if (last)
+            settle(runner);
+        dispose(runner->system, runner, node, kind);
+        return;
+    }
+    dctx_message_t *message = dctx_message_of(node);
+    if (message->snapshot != NULL)
+        dctx_lot_spend(&runner->spent, message->snapshot);
+    if (last)
+        settle(runner);
+    dctx_pool_give_(&runner->system->pool, &runner->cells, message);
+    dctx_tally_own(&runner->tallies,
+                   kind == DCTX_NODE_MESSAGE ? DCTX_TALLY_HANDLED : DCTX_TALLY_CONSUMED);
 }
 
 static dctx_turn_t turn(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most)
 {
-    dctx_system_t *system = runner->system;
     for (unsigned n = 0;; n++) {
         dctx_node_t *node = dctx_mailbox_peek(&actor->out);
         if (node == NULL)
@@ -423,10 +455,7 @@ static dctx_turn_t turn(dctx_runner_t *runner, dctx_actor_t *actor, unsigned mos
         dctx_advance_t next = advance(actor, node, &gone);
         if (next == DCTX_ADVANCE_BUSY)
             return DCTX_TURN_AGAIN;
-        /* With the last one counted all may be quiet: by then nothing of the others is left. */
-        if (next == DCTX_ADVANCE_IDLE)
-            settle(runner);
-        dispose(system, runner, node, kind);
+        let_go(runner, node, kind, next == DCTX_ADVANCE_IDLE);
         if (next == DCTX_ADVANCE_IDLE)
             return gone ? DCTX_TURN_GONE : DCTX_TURN_IDLE;
     }

@@ -162,13 +162,24 @@ static __attribute__((noinline)) dctx_error_t take_slow(uint32_t which,
     return DCTX_OK;
 }
 
+/* What is attached, if it is what a snapshot of the pristine state would be, and its registry is frozen as it must. */
+static inline dctx_snapshot_t *attached_for(const dctx_thread_t *thread, uint32_t which)
+{
+    dctx_snapshot_t *attached = thread->state->attached;
+    if (dctx_thread_named_(thread) > 0 ||
+        (which == DCTX_CAPTURE && attached->table[DCTX_KIND_LOCAL]->count > 0))
+        return NULL;
+    return attached;
+}
+
 static inline dctx_error_t take(uint32_t which, dctx_snapshot_t **ret_snapshot)
 {
     const dctx_thread_t *thread = dctx_hot_.thread;
-    if (__builtin_expect(thread == NULL || thread->state->pristine, 0) ||
+    if (__builtin_expect(thread == NULL, 0) ||
         (which == DCTX_FORK && __builtin_expect(dctx_hot_.asked != NULL, 0)))
         return take_slow(which, ret_snapshot);
-    dctx_snapshot_t *cached = thread->state->kept.cached[which];
+    dctx_snapshot_t *cached =
+        thread->state->pristine ? attached_for(thread, which) : thread->state->kept.cached[which];
     if (__builtin_expect(cached == NULL, 0))
         return take_slow(which, ret_snapshot);
     dctx_refcount_add(&cached->refs, 1);
@@ -202,8 +213,8 @@ dctx_snapshot_t *dctx_forked_(void)
     const dctx_state_t *state = thread->state;
     if (!state->pristine)
         return state->kept.cached[DCTX_FORK];
-    /* What is attached, unless it goes by a name of its own, or has a scope to join first. */
-    return dctx_thread_named_(thread) == 0 && dctx_hot_.asked == NULL ? state->attached : NULL;
+    /* Unless it has a scope to join first. */
+    return dctx_hot_.asked == NULL ? attached_for(thread, DCTX_FORK) : NULL;
 }
 
 dctx_error_t dctx_capture(dctx_snapshot_t **ret_snapshot)

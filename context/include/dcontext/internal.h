@@ -154,6 +154,13 @@ static inline bool dctx_snapshot_looks_due_(const dctx_snapshot_t *snapshot)
                             0);
 }
 
+/* True if it has neither a deadline nor a cancel scope, as far as that is known. */
+static inline bool dctx_snapshot_never_ends_(const dctx_snapshot_t *snapshot)
+{
+    const dctx_snapshot_due_t *due = (const dctx_snapshot_due_t *)(const void *)snapshot;
+    return __atomic_load_n(&due->ns, __ATOMIC_RELAXED) == INT64_MAX;
+}
+
 static inline bool dctx_snapshot_expired_(const dctx_snapshot_t *snapshot)
 {
     return dctx_snapshot_looks_due_(snapshot) && dctx_snapshot_expired(snapshot);
