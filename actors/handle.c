@@ -470,7 +470,9 @@ dctx_plain_t dctx_handle_plain_(dctx_runner_t *runner, dctx_actor_t *actor, unsi
                                 unsigned most)
 {
     uint32_t generation = atomic_load_explicit(&actor->serving, memory_order_acquire);
-    if (!is_plain(actor) || actor->start != NULL || runner->system->options.hop_spans)
+    /* First: what comes late for an actor that is gone says nothing about who has the cell now. */
+    if (actor->out.tail->generation != generation || !is_plain(actor) || actor->start != NULL ||
+        runner->system->options.hop_spans)
         return DCTX_PLAIN_LOOK;
     run_t run = {.runner = runner,
                  .actor = actor,
