@@ -11,6 +11,8 @@
 
 enum { WINDOW = 64, PENDING_MAX = 65536 };
 
+static pthread_mutex_t channels_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static void init_slot(void *slot)
 {
     dctx_channel_t *self = slot;
@@ -20,24 +22,22 @@ static void init_slot(void *slot)
 
 void dctx_channels_init(dctx_channels_t *channels)
 {
-    pthread_mutex_init(&channels->lock, NULL);
     dctx_slab_init(&channels->slots, sizeof(dctx_channel_t), init_slot);
 }
 
 void dctx_channels_finish(dctx_channels_t *channels)
 {
     dctx_slab_finish(&channels->slots);
-    pthread_mutex_destroy(&channels->lock);
 }
 
-static void lock(dctx_system_t *system)
+void dctx_channels_lock_(void)
 {
-    pthread_mutex_lock(&system->channels.lock);
+    pthread_mutex_lock(&channels_lock);
 }
 
-static void unlock(dctx_system_t *system)
+void dctx_channels_unlock_(void)
 {
-    pthread_mutex_unlock(&system->channels.lock);
+    pthread_mutex_unlock(&channels_lock);
 }
 
 static uint64_t id_of(const dctx_channel_t *channel)
@@ -69,6 +69,8 @@ dctx_channel_t *dctx_channel_new_(dctx_system_t *system, dctx_actor_t *actor, bo
     channel->next = NULL;
     channel->link = NULL;
     channel->ask = channel->other = channel->credit = 0;
+    channel->other_system = NULL;
+    channel->system = system;
     channel->peer[0] = '\0';
     channel->taken = channel->queued = 0;
     channel->first = channel->last = NULL;
@@ -89,9 +91,9 @@ static void renew(dctx_channel_t *channel)
 
 void dctx_channel_drop_(dctx_system_t *system, dctx_channel_t *channel)
 {
-    lock(system);
+    dctx_channels_lock_();
     renew(channel);
-    unlock(system);
+    dctx_channels_unlock_();
     dctx_snapshot_unref(&channel->snapshot);
     dctx_slab_give(&system->channels.slots, channel);
 }
@@ -114,6 +116,20 @@ dctx_channel_t *dctx_channel_at_(dctx_system_t *system, uint64_t id)
     bool open =
         channel != NULL && channel->generation == id >> 32 && channel->state == DCTX_CHANNEL_OPEN;
     return open ? channel : NULL;
+}
+
+dctx_channel_t *dctx_channel_other_(const dctx_channel_t *channel)
+{
+    bool joined = channel->other != 0 && channel->other_system != NULL;
+    return joined ? dctx_channel_at_(channel->other_system, channel->other) : NULL;
+}
+
+void dctx_channel_join_(dctx_channel_t *one, dctx_channel_t *other)
+{
+    one->other = id_of(other);
+    one->other_system = other->system;
+    other->other = id_of(one);
+    other->other_system = one->system;
 }
 
 static dctx_channel_t **bucket_of(dctx_system_t *system, uint64_t ask)
@@ -164,8 +180,10 @@ static bool has_event(const dctx_channel_t *channel)
     return channel->waiting && channel->credit > 0 && !channel->closed;
 }
 
-void dctx_channel_poke_(dctx_system_t *system, dctx_runner_t *runner, dctx_channel_t *channel)
+void dctx_channel_poke_(dctx_channel_t *channel)
 {
+    dctx_system_t *system = channel->system;
+    dctx_runner_t *runner = dctx_runner_of(system);
     if (channel->posted || !has_event(channel))
         return;
     channel->posted = true;
@@ -201,14 +219,13 @@ dctx_message_t *dctx_channel_take_(dctx_channel_t *sink)
     return item;
 }
 
-void dctx_channel_close_(dctx_system_t *system, dctx_runner_t *runner, dctx_channel_t *channel,
-                         dctx_error_t status)
+void dctx_channel_close_(dctx_channel_t *channel, dctx_error_t status)
 {
     if (channel->closed)
         return;
     channel->closed = true;
     channel->status = status;
-    dctx_channel_poke_(system, runner, channel);
+    dctx_channel_poke_(channel);
 }
 
 /* ---- the end ----------------------------------------------------------------------------------- */
@@ -223,6 +240,9 @@ dctx_channel_rest_t dctx_channel_end_(dctx_system_t *system, dctx_channel_t *cha
 {
     dctx_channel_rest_t rest = {
         .items = channel->first, .snapshot = channel->snapshot, .reply_to = channel->reply_to};
+    dctx_channel_t *other = dctx_channel_other_(channel);
+    if (other != NULL)
+        other->other_system = NULL;
     unlist(system, channel);
     if (channel->state == DCTX_CHANNEL_PENDING)
         system->channels.pending--;
@@ -253,44 +273,36 @@ void dctx_channel_rest_free_(dctx_system_t *system, dctx_runner_t *runner,
     dctx_reply_to_destroy(&rest->reply_to);
 }
 
-void dctx_channel_done_(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *node)
+void dctx_channel_done_(dctx_system_t *system, dctx_node_t *node)
 {
     dctx_channel_t *channel =
         (dctx_channel_t *)(void *)((unsigned char *)node - offsetof(dctx_channel_t, node));
-    lock(system);
+    dctx_channels_lock_();
     channel->posted = false;
     if (channel->state == DCTX_CHANNEL_OVER)
         give(system, channel);
     else
-        dctx_channel_poke_(system, runner, channel);
-    unlock(system);
-}
-
-/* Says to the end in this system, if that is where it is, that there will be nothing more. */
-static void close_other(dctx_system_t *system, dctx_runner_t *runner, uint64_t other,
-                        dctx_error_t status)
-{
-    dctx_channel_t *channel = other == 0 ? NULL : dctx_channel_at_(system, other);
-    if (channel != NULL && !channel->asker)
-        dctx_channel_close_(system, runner, channel, status);
+        dctx_channel_poke_(channel);
+    dctx_channels_unlock_();
 }
 
 void dctx_channels_end_(dctx_runner_t *runner, dctx_actor_t *actor)
 {
     dctx_system_t *system = actor->system;
     for (;;) {
-        lock(system);
+        dctx_channels_lock_();
         dctx_channel_t *channel = actor->extra->channels;
         if (channel == NULL) {
-            unlock(system);
+            dctx_channels_unlock_();
             return;
         }
-        uint64_t other = channel->other, ask = channel->ask;
+        uint64_t ask = channel->ask;
         bool asker = channel->asker;
+        dctx_channel_t *other = dctx_channel_other_(channel);
         dctx_channel_rest_t rest = dctx_channel_end_(system, channel);
-        if (asker)
-            close_other(system, runner, other, DCTX_ERR_CANCELLED);
-        unlock(system);
+        if (asker && other != NULL)
+            dctx_channel_close_(other, DCTX_ERR_CANCELLED);
+        dctx_channels_unlock_();
         if (asker)
             (void)dctx_ask_call_off_(system, runner, ask, DCTX_ERR_CANCELLED, "the asker has gone");
         if (rest.reply_to != NULL &&
@@ -307,7 +319,7 @@ bool dctx_channel_next_(dctx_system_t *system, dctx_node_t *node, dctx_channel_e
 {
     dctx_channel_t *channel =
         (dctx_channel_t *)(void *)((unsigned char *)node - offsetof(dctx_channel_t, node));
-    lock(system);
+    dctx_channels_lock_();
     bool any = has_event(channel);
     if (any) {
         *ret_event = (dctx_channel_event_t){.channel = channel,
@@ -325,7 +337,7 @@ bool dctx_channel_next_(dctx_system_t *system, dctx_node_t *node, dctx_channel_e
             channel->told = true;
         }
     }
-    unlock(system);
+    dctx_channels_unlock_();
     return any;
 }
 
@@ -341,12 +353,12 @@ void dctx_channel_call_(const dctx_channel_event_t *event, dctx_actor_t *actor)
 }
 
 /* Half of the window is handled: the source may send as much again. */
-static dctx_error_t grant(dctx_system_t *system, dctx_runner_t *runner, dctx_channel_t *sink)
+static dctx_error_t grant(dctx_system_t *system, dctx_channel_t *sink)
 {
     if (++sink->taken < (sink->window + 1) / 2 || sink->finished)
         return DCTX_OK;
     uint64_t count = sink->taken;
-    dctx_channel_t *source = sink->other == 0 ? NULL : dctx_channel_at_(system, sink->other);
+    dctx_channel_t *source = dctx_channel_other_(sink);
     if (sink->peer[0] != '\0') {
         dctx_error_t error =
             dctx_channel_speak_(system, sink, sink->asker ? DCTX_LINK_CREDIT : DCTX_LINK_ROOM,
@@ -355,7 +367,7 @@ static dctx_error_t grant(dctx_system_t *system, dctx_runner_t *runner, dctx_cha
             return error;
     } else if (source != NULL) {
         source->credit += count;
-        dctx_channel_poke_(system, runner, source);
+        dctx_channel_poke_(source);
     }
     sink->taken = 0;
     return DCTX_OK;
@@ -365,12 +377,12 @@ static dctx_error_t grant(dctx_system_t *system, dctx_runner_t *runner, dctx_cha
 static void break_off_end(dctx_runner_t *runner, uint64_t id, dctx_error_t why)
 {
     dctx_system_t *system = runner->system;
-    lock(system);
+    dctx_channels_lock_();
     dctx_channel_t *channel = dctx_channel_at_(system, id);
     uint64_t ask = channel != NULL && channel->asker ? channel->ask : 0;
     if (channel != NULL && !channel->asker)
-        dctx_channel_close_(system, runner, channel, why);
-    unlock(system);
+        dctx_channel_close_(channel, why);
+    dctx_channels_unlock_();
     if (ask != 0)
         (void)dctx_ask_call_off_(system, runner, ask, why, "no room could be granted");
 }
@@ -381,15 +393,15 @@ void dctx_channel_ran_(dctx_runner_t *runner, const dctx_channel_event_t *event)
     dctx_channel_rest_t rest = {.snapshot = event->snapshot}, ended = {0};
     if (event->what == DCTX_CHANNEL_ITEM)
         dctx_message_release_(system, runner, event->item);
-    lock(system);
+    dctx_channels_lock_();
     dctx_channel_t *channel = dctx_channel_at_(system, event->stream.id_);
     dctx_error_t error = DCTX_OK;
     if (channel != NULL && event->what == DCTX_CHANNEL_ITEM)
-        error = grant(system, runner, channel);
+        error = grant(system, channel);
     /* One that is closed is over; a collector has yet to answer. */
     else if (channel != NULL && event->what == DCTX_CHANNEL_END && channel->closed)
         ended = dctx_channel_end_(system, channel);
-    unlock(system);
+    dctx_channels_unlock_();
     dctx_channel_rest_free_(system, runner, &rest);
     dctx_channel_rest_free_(system, runner, &ended);
     if (error != DCTX_OK) /* without room the source would wait for ever */
@@ -421,7 +433,7 @@ dctx_error_t dctx_channel_asked_(dctx_system_t *system, dctx_channel_t *channel,
 {
     dctx_error_t error = DCTX_OK;
     uint64_t window = channel->window;
-    lock(system);
+    dctx_channels_lock_();
     channel->ask = ask;
     if (peer != NULL)
         strncpy(channel->peer, peer, sizeof channel->peer - 1);
@@ -432,7 +444,7 @@ dctx_error_t dctx_channel_asked_(dctx_system_t *system, dctx_channel_t *channel,
         dctx_channel_open_(channel);
         dctx_channel_list_(system, channel);
     }
-    unlock(system);
+    dctx_channels_unlock_();
     return error;
 }
 
@@ -445,7 +457,7 @@ static uint64_t read_count(const dctx_link_message_t *incoming)
 }
 
 /* Room for a stream that is asked for here, which is perhaps not opened yet. */
-static void take_credit(dctx_system_t *system, dctx_runner_t *runner, bool asker, const char *peer,
+static void take_credit(dctx_system_t *system, bool asker, const char *peer,
                         const dctx_link_message_t *incoming)
 {
     uint64_t count = read_count(incoming);
@@ -464,12 +476,12 @@ static void take_credit(dctx_system_t *system, dctx_runner_t *runner, bool asker
     if (channel == NULL || channel->sink)
         return;
     channel->credit += count;
-    dctx_channel_poke_(system, runner, channel);
+    dctx_channel_poke_(channel);
 }
 
 /* DCTX_OK, or why the stream has to end. The item's memory is the caller's if it is not taken. */
-static dctx_error_t take_item(dctx_system_t *system, dctx_runner_t *runner, bool asker,
-                              const char *peer, uint64_t ask, dctx_message_t **item_p)
+static dctx_error_t take_item(dctx_system_t *system, bool asker, const char *peer, uint64_t ask,
+                              dctx_message_t **item_p)
 {
     dctx_channel_t *sink = dctx_channel_find_(system, asker, peer, ask);
     if (sink == NULL || !sink->sink || sink->finished || sink->closed)
@@ -480,7 +492,7 @@ static dctx_error_t take_item(dctx_system_t *system, dctx_runner_t *runner, bool
         return DCTX_ERR_LIMIT;
     dctx_channel_append_(sink, *item_p);
     *item_p = NULL;
-    dctx_channel_poke_(system, runner, sink);
+    dctx_channel_poke_(sink);
     return DCTX_OK;
 }
 
@@ -514,9 +526,9 @@ static void receive_item(dctx_system_t *system, dctx_runner_t *runner, bool aske
                          const dctx_link_message_t *incoming)
 {
     dctx_message_t *item = make_item(system, runner, peer, incoming);
-    lock(system);
-    dctx_error_t error = take_item(system, runner, asker, peer, incoming->correlation, &item);
-    unlock(system);
+    dctx_channels_lock_();
+    dctx_error_t error = take_item(system, asker, peer, incoming->correlation, &item);
+    dctx_channels_unlock_();
     if (item != NULL)
         dctx_message_release_(system, runner, item);
     if (error != DCTX_OK)
@@ -531,17 +543,17 @@ void dctx_channels_receive_(dctx_system_t *system, dctx_runner_t *runner, const 
         receive_item(system, runner, asker, peer, incoming);
         return;
     }
-    lock(system);
+    dctx_channels_lock_();
     if (incoming->kind != DCTX_LINK_DONE) {
-        take_credit(system, runner, asker, peer, incoming);
+        take_credit(system, asker, peer, incoming);
     } else {
         dctx_channel_t *sink = dctx_channel_find_(system, false, peer, incoming->correlation);
         if (sink != NULL && sink->sink) {
             sink->finished = true;
-            dctx_channel_poke_(system, runner, sink);
+            dctx_channel_poke_(sink);
         }
     }
-    unlock(system);
+    dctx_channels_unlock_();
 }
 
 void dctx_channels_undelivered_(dctx_system_t *system, dctx_runner_t *runner, const char *peer,
@@ -556,7 +568,7 @@ void dctx_channels_close_(dctx_system_t *system, dctx_runner_t *runner, const ch
 {
     dctx_channel_rest_t rest = {0};
     uint32_t count = ask != 0 ? 1 : DCTX_CHANNEL_BUCKETS;
-    lock(system);
+    dctx_channels_lock_();
     for (uint32_t i = 0; i < count; i++) {
         dctx_channel_t *channel = ask != 0 ? *bucket_of(system, ask) : system->channels.buckets[i];
         for (dctx_channel_t *next; channel != NULL; channel = next) {
@@ -567,9 +579,9 @@ void dctx_channels_close_(dctx_system_t *system, dctx_runner_t *runner, const ch
             if (channel->state == DCTX_CHANNEL_PENDING)
                 rest = dctx_channel_end_(system, channel); /* it has nothing to release */
             else
-                dctx_channel_close_(system, runner, channel, why);
+                dctx_channel_close_(channel, why);
         }
     }
-    unlock(system);
+    dctx_channels_unlock_();
     dctx_channel_rest_free_(system, runner, &rest);
 }

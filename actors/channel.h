@@ -1,13 +1,15 @@
 /*
  * The ends of streams. Each is a slot of a slab, and belongs to an actor. The two ends of one stream are in
- * one system, and know each other by their numbers, or on two nodes, and then speak by way of the I/O
+ * one process, and know each other by their systems and numbers, or on two nodes, and then speak by way of the I/O
  * actors, with the ask's number.
  *
  * What there is to do for an end (items, room, the other's end) is kept in it, and its node, when that is not in
  * the actor's mailbox already, is put there: so nothing here needs memory but an item itself. An asker's
  * end is over when its ask is; what ends an ask exactly once is told in ask.h.
  *
- * All that is in a channel changes under the lock, which is not held while user code runs.
+ * All that is in a channel changes under the lock, which is not held while user code runs. It is one lock for
+ * the process, as the two ends may be in two systems: while it is held, and an end is open, the system of
+ * that end is there, and what is posted to its actor is cleared away with the actor.
  */
 #ifndef DCTX_CHANNEL_H
 #define DCTX_CHANNEL_H
@@ -49,8 +51,10 @@ typedef struct dctx_channel {
     struct dctx_channel *in_bucket;    /* by ask */
     bool listed;                       /* it is in a bucket */
     uint64_t ask;
-    uint64_t other; /* the id of the other end, in this system; 0: none, or not yet */
-    char peer[64];  /* the node of the other end; "": this one */
+    uint64_t other;              /* the id of the other end, in this process; 0: none, or not yet */
+    dctx_system_t *other_system; /* that has it; NULL: it has none any more */
+    dctx_system_t *system;       /* its own */
+    char peer[64];               /* the node of the other end; "": it is in this process */
 
     uint64_t credit;                /* of a source: items that it may send */
     uint32_t window, taken, queued; /* of a sink; `taken`: handled, and not granted anew */
@@ -64,7 +68,6 @@ typedef struct dctx_channel {
 enum { DCTX_CHANNEL_BUCKETS = 256 };
 
 typedef struct dctx_channels {
-    pthread_mutex_t lock;
     dctx_slab_t slots;
     dctx_channel_t *buckets[DCTX_CHANNEL_BUCKETS];
     _Atomic(size_t) pending; /* written under the lock; others read it as a hint */
@@ -83,6 +86,9 @@ typedef struct dctx_channel_event {
 void dctx_channels_init(dctx_channels_t *channels);
 void dctx_channels_finish(dctx_channels_t *channels);
 
+void dctx_channels_lock_(void);
+void dctx_channels_unlock_(void);
+
 /* ---- between the rooms of streams ---- */
 
 /* A free channel for an actor, in its own turn, not open yet; NULL without memory. For a pending one
@@ -95,14 +101,15 @@ dctx_stream_t dctx_channel_value_(dctx_system_t *system, const dctx_channel_t *c
 
 /* All of these under the lock. */
 dctx_channel_t *dctx_channel_at_(dctx_system_t *system, uint64_t id); /* NULL: it is over */
+dctx_channel_t *dctx_channel_other_(const dctx_channel_t *channel);   /* the same; or not yet */
+void dctx_channel_join_(dctx_channel_t *one, dctx_channel_t *other);
 dctx_channel_t *dctx_channel_find_(dctx_system_t *system, bool asker, const char *peer,
                                    uint64_t ask);
 void dctx_channel_list_(dctx_system_t *system, dctx_channel_t *channel);
 void dctx_channel_open_(dctx_channel_t *channel); /* in its actor's turn */
-void dctx_channel_poke_(dctx_system_t *system, dctx_runner_t *runner, dctx_channel_t *channel);
+void dctx_channel_poke_(dctx_channel_t *channel);
 void dctx_channel_append_(dctx_channel_t *sink, dctx_message_t *item);
-void dctx_channel_close_(dctx_system_t *system, dctx_runner_t *runner, dctx_channel_t *channel,
-                         dctx_error_t status);
+void dctx_channel_close_(dctx_channel_t *channel, dctx_error_t status);
 
 /* What a channel that is over leaves behind, to be released without the lock. */
 typedef struct dctx_channel_rest {
@@ -134,7 +141,7 @@ void dctx_channel_call_(const dctx_channel_event_t *event, dctx_actor_t *actor);
 void dctx_channel_ran_(dctx_runner_t *runner, const dctx_channel_event_t *event);
 
 /* The node is out of the mailbox. */
-void dctx_channel_done_(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *node);
+void dctx_channel_done_(dctx_system_t *system, dctx_node_t *node);
 
 /* An actor has ended: so do its streams. */
 void dctx_channels_end_(dctx_runner_t *runner, dctx_actor_t *actor);

@@ -12,16 +12,6 @@
 #include "send.h"
 #include "system.h"
 
-static void lock(dctx_system_t *system)
-{
-    pthread_mutex_lock(&system->channels.lock);
-}
-
-static void unlock(dctx_system_t *system)
-{
-    pthread_mutex_unlock(&system->channels.lock);
-}
-
 static void set_stream(dctx_stream_t *place, dctx_stream_t stream)
 {
     if (place != NULL)
@@ -50,31 +40,31 @@ static void on_reply(dctx_actor_t *self, dctx_error_t status, const dctx_message
     uint64_t id = (uint64_t)(uintptr_t)arg;
     dctx_stream_t stream = {.system_ = system, .id_ = id};
     dctx_runner_t *runner = dctx_runner_here;
-    lock(system);
+    dctx_channels_lock_();
     dctx_channel_t *channel = dctx_channel_at_(system, id);
     if (channel == NULL) {
-        unlock(system);
+        dctx_channels_unlock_();
         return;
     }
     dctx_stream_options_t options = channel->options;
     dctx_message_t *item;
     while (!self->stopping && (item = dctx_channel_take_(channel)) != NULL) {
-        unlock(system);
+        dctx_channels_unlock_();
         options.on_item(self, stream, item, state, options.arg);
         dctx_message_release_(system, runner, item);
-        lock(system);
+        dctx_channels_lock_();
     }
     if (self->stopping) { /* nothing more is called; its end ends the channel */
-        unlock(system);
+        dctx_channels_unlock_();
         return;
     }
-    dctx_channel_t *other = channel->other == 0 ? NULL : dctx_channel_at_(system, channel->other);
+    dctx_channel_t *other = dctx_channel_other_(channel);
     if (channel->closed) /* though an answer was there already */
         status = channel->status;
     dctx_channel_rest_t rest = dctx_channel_end_(system, channel);
     if (other != NULL) /* it did not end it: the answer came from elsewhere, or not at all */
-        dctx_channel_close_(system, runner, other, DCTX_ERR_CANCELLED);
-    unlock(system);
+        dctx_channel_close_(other, DCTX_ERR_CANCELLED);
+    dctx_channels_unlock_();
     dctx_channel_rest_free_(system, runner, &rest);
     if (options.on_end != NULL)
         options.on_end(self, stream, status, reply, state, options.arg);
@@ -88,8 +78,10 @@ static dctx_error_t start(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *
     if (error != DCTX_OK)
         return error;
     dctx_system_t *system = self->system;
-    if (!dctx_ref_is_none(to) && to.system_ != system)
-        return dctx_fail_(DCTX_ERR_INVALID, "between two systems a stream goes over a link");
+    if (dctx_ref_is_remote(to) && to.system_ != system)
+        return dctx_fail_(DCTX_ERR_INVALID,
+                          "a stream to another node goes by the asker's own system: "
+                          "find the actor there (dctx_system_find())");
     dctx_channel_t *channel =
         dctx_extra_get_(self) == NULL ? NULL : dctx_channel_new_(system, self, sink, true, options);
     if (channel == NULL)
@@ -103,12 +95,12 @@ static dctx_error_t start(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *
         error = dctx_ask_with_(self, to, type, value, timeout_ms, on_reply,
                                (void *)(uintptr_t)stream.id_, channel);
     if (error != DCTX_OK) {
-        lock(system);
+        dctx_channels_lock_();
         bool open = channel->state == DCTX_CHANNEL_OPEN;
         dctx_channel_rest_t rest = {0};
         if (open)
             rest = dctx_channel_end_(system, channel);
-        unlock(system);
+        dctx_channels_unlock_();
         dctx_channel_rest_free_(system, dctx_runner_here, &rest);
         if (!open)
             dctx_channel_drop_(system, channel);
@@ -134,30 +126,31 @@ dctx_error_t dctx_ask_collect(dctx_actor_t *self, dctx_ref_t to, const dctx_type
 
 /* ---- being asked ------------------------------------------------------------------------------- */
 
-/* Joins our end to the asker's in this system. */
+/* Joins our end to the asker's in this process. */
 static dctx_error_t join_here(dctx_system_t *system, const dctx_message_t *message,
                               dctx_channel_t *channel)
 {
     dctx_error_t error = DCTX_OK;
-    lock(system);
+    dctx_system_t *home = dctx_home_enter_(system, dctx_message_home_(message, system));
+    dctx_channels_lock_();
     dctx_channel_t *other = NULL;
-    if (dctx_message_home_(message, system) == system)
-        other = dctx_channel_find_(system, true, "", message->u.request.ask);
+    if (home != NULL)
+        other = dctx_channel_find_(home, true, "", message->u.request.ask);
     if (other == NULL || other->sink == channel->sink || other->other != 0) {
         error = DCTX_ERR_INVALID;
     } else {
         channel->ask = other->ask;
-        channel->other = dctx_id_make(other->generation, other->slot.index);
         dctx_channel_open_(channel);
-        other->other = dctx_channel_value_(system, channel).id_;
+        dctx_channel_join_(channel, other);
         if (channel->sink) {
             other->credit = channel->window;
-            dctx_channel_poke_(system, dctx_runner_here, other);
+            dctx_channel_poke_(other);
         } else {
             channel->credit = other->window;
         }
     }
-    unlock(system);
+    dctx_channels_unlock_();
+    dctx_home_leave_(system, home);
     return error;
 }
 
@@ -168,7 +161,7 @@ static dctx_error_t join_there(dctx_system_t *system, const dctx_message_t *mess
     dctx_channel_rest_t rest = {0};
     dctx_error_t error = DCTX_OK;
     uint64_t window = channel->window;
-    lock(system);
+    dctx_channels_lock_();
     channel->ask = message->u.request.ask;
     strncpy(channel->peer, message->parcel->node, sizeof channel->peer - 1);
     dctx_channel_t *pending = dctx_channel_find_(system, false, channel->peer, channel->ask);
@@ -185,7 +178,7 @@ static dctx_error_t join_there(dctx_system_t *system, const dctx_message_t *mess
         dctx_channel_open_(channel);
         dctx_channel_list_(system, channel);
     }
-    unlock(system);
+    dctx_channels_unlock_();
     dctx_channel_rest_free_(system, dctx_runner_here, &rest);
     return error;
 }
@@ -244,13 +237,13 @@ static dctx_error_t enter(dctx_stream_t stream, dctx_channel_t **ret_channel)
     dctx_system_t *system = stream.system_;
     if (system == NULL || here == NULL || here->system != system || here->actor == NULL)
         return dctx_fail_(DCTX_ERR_INVALID, "a stream is used in the callbacks of its actor");
-    lock(system);
+    dctx_channels_lock_();
     dctx_channel_t *channel = dctx_channel_at_(system, stream.id_);
     if (channel != NULL && channel->actor == here->actor) {
         *ret_channel = channel;
         return DCTX_OK;
     }
-    unlock(system);
+    dctx_channels_unlock_();
     return channel == NULL ? dctx_fail_(DCTX_ERR_NOT_OPEN, "the stream is over")
                            : dctx_fail_(DCTX_ERR_INVALID, "the stream is another actor's");
 }
@@ -269,31 +262,70 @@ static dctx_error_t check_room(dctx_channel_t *channel)
     return dctx_fail_(DCTX_ERR_AGAIN, "the receiver has no room; on_ready runs when it has");
 }
 
-static dctx_error_t send_here(dctx_system_t *system, dctx_stream_t stream, uint64_t other_id,
-                              const dctx_type_t *type, const void *value)
+/* Gives an item to the other end. User code has run since we looked; but only this thread sends here, and room does
+ * not become less. */
+static dctx_error_t hand_over(dctx_system_t *system, dctx_stream_t stream, dctx_message_t *item)
+{
+    dctx_error_t error = DCTX_OK;
+    dctx_channels_lock_();
+    dctx_channel_t *channel = dctx_channel_at_(stream.system_, stream.id_);
+    dctx_channel_t *other = channel != NULL ? dctx_channel_other_(channel) : NULL;
+    if (other == NULL || other->system != system || other->closed) {
+        error = dctx_fail_(DCTX_ERR_NOT_OPEN, "the other end has gone");
+    } else {
+        channel->credit--;
+        item->u.request.sender = dctx_self(channel->actor);
+        dctx_channel_append_(other, item);
+        dctx_channel_poke_(other);
+    }
+    dctx_channels_unlock_();
+    return error;
+}
+
+static dctx_error_t send_here(dctx_system_t *system, dctx_stream_t stream, const dctx_type_t *type,
+                              const void *value)
 {
     dctx_runner_t *here = dctx_runner_here;
     dctx_message_t *item = dctx_message_new_(system, here, DCTX_NODE_MESSAGE);
     if (item == NULL)
         return DCTX_ERR_NOMEM;
     dctx_error_t error = dctx_message_store_(item, type, value);
-    if (error == DCTX_OK) {
-        /* User code has run; but only this thread sends here, and room does not become less. */
-        lock(system);
-        dctx_channel_t *channel = dctx_channel_at_(system, stream.id_);
-        dctx_channel_t *other = dctx_channel_at_(system, other_id);
-        if (channel == NULL || other == NULL || other->closed) {
-            error = dctx_fail_(DCTX_ERR_NOT_OPEN, "the other end has gone");
-        } else {
-            channel->credit--;
-            item->u.request.sender = dctx_self(here->actor);
-            dctx_channel_append_(other, item);
-            dctx_channel_poke_(system, here, other);
-        }
-        unlock(system);
-    }
+    if (error == DCTX_OK)
+        error = hand_over(system, stream, item);
     if (error != DCTX_OK)
         dctx_message_release_(system, here, item);
+    return error;
+}
+
+/* To another system of the process, in a cell of that one's, which may go as long as we do not hold it: no user
+ * code runs then. */
+static dctx_error_t send_across(const void *address, dctx_stream_t stream, const dctx_type_t *type,
+                                const void *value)
+{
+    dctx_message_t content;
+    memset(&content, 0, offsetof(dctx_message_t, inline_));
+    dctx_error_t error = dctx_message_store_(&content, type, value);
+    if (error != DCTX_OK)
+        return error;
+    dctx_system_t *system = dctx_systems_lock_(address);
+    dctx_message_t *item =
+        system == NULL ? NULL : dctx_message_new_(system, NULL, DCTX_NODE_MESSAGE);
+    if (system == NULL)
+        error = dctx_fail_(DCTX_ERR_NOT_OPEN, "the other end has gone");
+    else if (item == NULL)
+        error = DCTX_ERR_NOMEM;
+    if (item != NULL) {
+        dctx_message_take_content_(item, &content);
+        error = hand_over(system, stream, item);
+    }
+    if (item != NULL && error != DCTX_OK) {
+        dctx_message_take_content_(&content, item);
+        dctx_message_release_(system, NULL, item);
+    }
+    if (system != NULL)
+        dctx_systems_unlock_();
+    if (error != DCTX_OK)
+        dctx_message_clear_(&content);
     return error;
 }
 
@@ -306,19 +338,20 @@ dctx_error_t dctx_stream_send(dctx_stream_t stream, const dctx_type_t *type, con
     dctx_system_t *system = stream.system_;
     error = check_room(channel);
     bool remote = channel->peer[0] != '\0';
-    uint64_t other = channel->other;
-    unlock(system);
+    const dctx_system_t *to = channel->other_system;
+    dctx_channels_unlock_();
     if (error != DCTX_OK)
         return error;
     if (!remote)
-        return send_here(system, stream, other, type, value);
+        return to == system ? send_here(system, stream, type, value)
+                            : send_across(to, stream, type, value);
     /* Nobody but this thread ends an open channel, or takes of its credit. */
     error = dctx_channel_speak_(system, channel, channel->asker ? DCTX_LINK_PUT : DCTX_LINK_ITEM,
                                 type, value);
-    lock(system);
+    dctx_channels_lock_();
     if (error == DCTX_OK)
         channel->credit--;
-    unlock(system);
+    dctx_channels_unlock_();
     return error;
 }
 
@@ -334,10 +367,10 @@ static dctx_error_t finish(dctx_system_t *system, dctx_channel_t *channel)
         return error;
     channel->finished = true;
     channel->waiting = false;
-    dctx_channel_t *other = channel->other == 0 ? NULL : dctx_channel_at_(system, channel->other);
+    dctx_channel_t *other = dctx_channel_other_(channel);
     if (other != NULL) {
         other->finished = true;
-        dctx_channel_poke_(system, dctx_runner_here, other);
+        dctx_channel_poke_(other);
     }
     return DCTX_OK;
 }
@@ -346,7 +379,7 @@ static dctx_error_t finish(dctx_system_t *system, dctx_channel_t *channel)
 static void leave(dctx_system_t *system, dctx_channel_t *channel)
 {
     dctx_channel_rest_t rest = dctx_channel_end_(system, channel);
-    unlock(system);
+    dctx_channels_unlock_();
     dctx_channel_rest_free_(system, dctx_runner_here, &rest);
 }
 
@@ -366,14 +399,14 @@ dctx_error_t dctx_stream_end(dctx_stream_t stream, const dctx_type_t *type, cons
             error = dctx_fail_(DCTX_ERR_AGAIN, "nobody has accepted the stream; on_ready tells");
         else
             error = finish(system, channel);
-        unlock(system);
+        dctx_channels_unlock_();
         return error;
     }
-    unlock(system);
+    dctx_channels_unlock_();
     error = dctx_reply_to_send(&channel->reply_to, type, value);
     if (error != DCTX_OK)
         return error;
-    lock(system);
+    dctx_channels_lock_();
     leave(system, channel);
     return DCTX_OK;
 }
@@ -391,7 +424,7 @@ static dctx_error_t call_off(dctx_system_t *system, dctx_channel_t *channel, dct
         channel->first = NULL;
         channel->queued = 0;
     }
-    unlock(system);
+    dctx_channels_unlock_();
     if (again)
         return dctx_fail_(DCTX_ERR_NOT_OPEN, "the stream is called off already");
     dctx_channel_rest_free_(system, dctx_runner_here, &rest);
@@ -410,11 +443,11 @@ dctx_error_t dctx_stream_fail(dctx_stream_t stream, dctx_error_t error, const ch
     dctx_system_t *system = stream.system_;
     if (channel->asker)
         return call_off(system, channel, error, reason);
-    unlock(system);
+    dctx_channels_unlock_();
     failed = dctx_reply_to_error(&channel->reply_to, error, reason);
     if (failed != DCTX_OK)
         return failed;
-    lock(system);
+    dctx_channels_lock_();
     leave(system, channel);
     return DCTX_OK;
 }

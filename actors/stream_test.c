@@ -154,23 +154,29 @@ static dctx_error_t on_ask(dctx_actor_t *self, const dctx_message_t *message, vo
 /* ---- the ground -------------------------------------------------------------------------------- */
 
 typedef struct ground {
-    dctx_system_t *here, *there; /* the same, or two nodes */
+    dctx_system_t *here, *there; /* the same, two without a link, or two nodes */
+    bool linked;
     sender_t sender;
     receiver_t receiver;
     dctx_ref_t asker, asked;
 } ground_t;
 
-static void open_ground(ground_t *ground, bool remote)
+enum { HERE, NODES, SYSTEMS };
+
+static void open_ground(ground_t *ground, int where)
 {
     *ground = (ground_t){
         .sender = {.items = ITEMS, .opened = GATE_INIT, .ended = GATE_INIT, .full = GATE_INIT},
         .receiver = {.begun = GATE_INIT, .go = GATE_INIT, .ended = GATE_INIT, .window = WINDOW}};
     ground->here = start(&(dctx_system_options_t){.name = "here", .workers = 2});
     ground->there = ground->here;
-    if (!remote)
+    if (where == HERE)
         return;
     char *endpoint = NULL;
+    ground->linked = where == NODES;
     ground->there = start(&(dctx_system_options_t){.name = "there", .workers = 2});
+    if (!ground->linked)
+        return;
     cr_assert_eq(dctx_system_bind(ground->there, "tcp://127.0.0.1:*", &endpoint), DCTX_OK);
     cr_assert_eq(dctx_system_connect(ground->here, "there", endpoint), DCTX_OK);
     cr_assert_eq(dctx_system_wait_node(ground->here, "there", WAIT_MS), DCTX_OK);
@@ -180,7 +186,7 @@ static void open_ground(ground_t *ground, bool remote)
 static dctx_ref_t address(ground_t *ground, dctx_ref_t ref, const char *name)
 {
     char full[64];
-    if (ground->here == ground->there)
+    if (!ground->linked)
         return ref;
     snprintf(full, sizeof full, "%s@there", name);
     cr_assert_eq(dctx_system_find(ground->here, full, &ref), DCTX_OK);
@@ -201,12 +207,12 @@ static void begin_down(ground_t *ground)
 static long streams_open(dctx_system_t *system)
 {
     long open = 0;
-    pthread_mutex_lock(&system->channels.lock);
+    dctx_channels_lock_();
     for (uint32_t i = 0; i < dctx_slab_count(&system->channels.slots); i++) {
         dctx_channel_t *channel = dctx_slab_at(&system->channels.slots, i);
         open += channel->state != DCTX_CHANNEL_FREE;
     }
-    pthread_mutex_unlock(&system->channels.lock);
+    dctx_channels_unlock_();
     return open;
 }
 
@@ -224,24 +230,28 @@ static void close_ground(ground_t *ground)
     finish(&here);
 }
 
-#define BOTH(name)                                                                                 \
-    static void name(bool remote);                                                                 \
+#define EACH(name)                                                                                 \
+    static void name(int where);                                                                   \
     Test(stream, name##_here, .init = fixture_init, .timeout = 60)                                 \
     {                                                                                              \
-        name(false);                                                                               \
+        name(HERE);                                                                                \
     }                                                                                              \
     Test(stream, name##_between_nodes, .init = fixture_init, .timeout = 60)                        \
     {                                                                                              \
-        name(true);                                                                                \
+        name(NODES);                                                                               \
     }                                                                                              \
-    static void name(bool remote)
+    Test(stream, name##_between_systems, .init = fixture_init, .timeout = 60)                      \
+    {                                                                                              \
+        name(SYSTEMS);                                                                             \
+    }                                                                                              \
+    static void name(int where)
 
 /* ---- one to many ------------------------------------------------------------------------------- */
 
-BOTH(items_come_in_order_and_then_the_answer)
+EACH(items_come_in_order_and_then_the_answer)
 {
     ground_t ground;
-    open_ground(&ground, remote);
+    open_ground(&ground, where);
     begin_down(&ground);
     cr_assert(gate_wait(&ground.receiver.ended, 1));
     cr_assert_eq(ground.receiver.status, DCTX_OK);
@@ -254,10 +264,10 @@ BOTH(items_come_in_order_and_then_the_answer)
     cr_assert_eq(gate_count(&ground.sender.ended), 0, "it ended it itself");
 }
 
-BOTH(no_more_than_the_window_is_under_way)
+EACH(no_more_than_the_window_is_under_way)
 {
     ground_t ground;
-    open_ground(&ground, remote);
+    open_ground(&ground, where);
     ground.receiver.stuck = true;
     begin_down(&ground);
     cr_assert(gate_wait(&ground.receiver.begun, 1));
@@ -270,10 +280,10 @@ BOTH(no_more_than_the_window_is_under_way)
     close_ground(&ground);
 }
 
-BOTH(the_receiver_may_call_it_off)
+EACH(the_receiver_may_call_it_off)
 {
     ground_t ground;
-    open_ground(&ground, remote);
+    open_ground(&ground, where);
     ground.receiver.cancel_at = 10;
     begin_down(&ground);
     cr_assert(gate_wait(&ground.receiver.ended, 1));
@@ -287,10 +297,10 @@ BOTH(the_receiver_may_call_it_off)
     cr_assert_eq(gate_count(&ground.sender.ended), 1);
 }
 
-BOTH(it_ends_with_its_time)
+EACH(it_ends_with_its_time)
 {
     ground_t ground;
-    open_ground(&ground, remote);
+    open_ground(&ground, where);
     ground.sender.items = 3;
     ground.sender.stay = true;
     ground.receiver.timeout_ms =
@@ -303,10 +313,10 @@ BOTH(it_ends_with_its_time)
     close_ground(&ground);
 }
 
-BOTH(a_receiver_that_stops_ends_it)
+EACH(a_receiver_that_stops_ends_it)
 {
     ground_t ground;
-    open_ground(&ground, remote);
+    open_ground(&ground, where);
     ground.receiver.stop_at = 10;
     begin_down(&ground);
     cr_assert(gate_wait(&ground.sender.ended, 1));
@@ -315,10 +325,10 @@ BOTH(a_receiver_that_stops_ends_it)
     close_ground(&ground);
 }
 
-BOTH(a_sender_that_stops_ends_it)
+EACH(a_sender_that_stops_ends_it)
 {
     ground_t ground;
-    open_ground(&ground, remote);
+    open_ground(&ground, where);
     ground.sender.items = 3;
     ground.sender.stay = true;
     begin_down(&ground);
@@ -330,10 +340,10 @@ BOTH(a_sender_that_stops_ends_it)
     close_ground(&ground);
 }
 
-BOTH(a_system_that_stops_ends_it)
+EACH(a_system_that_stops_ends_it)
 {
     ground_t ground;
-    open_ground(&ground, remote);
+    open_ground(&ground, where);
     ground.sender.items = 3;
     ground.sender.stay = true;
     begin_down(&ground);
@@ -344,9 +354,10 @@ BOTH(a_system_that_stops_ends_it)
 
 Test(stream, a_node_that_is_lost_ends_it_on_both_sides, .init = fixture_init, .timeout = 60)
 {
-    for (int i = 0; i < 2; i++) {
+    for (int round = 0; round < 4; round++) {
         ground_t ground;
-        open_ground(&ground, true);
+        int i = round % 2;
+        open_ground(&ground, round < 2 ? NODES : SYSTEMS);
         ground.sender.items = 3;
         ground.sender.stay = true;
         begin_down(&ground);
@@ -365,6 +376,28 @@ Test(stream, a_node_that_is_lost_ends_it_on_both_sides, .init = fixture_init, .t
     }
 }
 
+/* Without waiting for anything, and with the memory of the system that goes. */
+Test(stream, a_system_that_goes_while_items_are_under_way, .init = fixture_init, .timeout = 60)
+{
+    for (int round = 0; round < 40; round++) {
+        ground_t ground;
+        open_ground(&ground, SYSTEMS);
+        ground.sender.items = 1000000;
+        begin_down(&ground);
+        cr_assert(gate_wait(&ground.receiver.begun, 1 + round));
+        finish(round % 2 == 0 ? &ground.here : &ground.there);
+        if (round % 2 == 0)
+            cr_assert(gate_wait(&ground.sender.ended, 1));
+        else
+            cr_assert(gate_wait(&ground.receiver.ended, 1));
+        cr_assert(!ground.receiver.wrong);
+        dctx_system_t *other = round % 2 == 0 ? ground.there : ground.here;
+        finish(&other);
+        cr_assert_leq(gate_count(&ground.receiver.ended), 1);
+        cr_assert_leq(gate_count(&ground.sender.ended), 1);
+    }
+}
+
 static dctx_error_t just_answer(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
     uint64_t value = 42;
@@ -376,10 +409,10 @@ static dctx_error_t just_answer(dctx_actor_t *self, const dctx_message_t *messag
     return dctx_reply(message, DCTX_TYPE_UINT64, &value);
 }
 
-BOTH(a_plain_answer_is_a_stream_without_items)
+EACH(a_plain_answer_is_a_stream_without_items)
 {
     ground_t ground;
-    open_ground(&ground, remote);
+    open_ground(&ground, where);
     ground.asked = spawn(ground.there, "plain", just_answer, NULL);
     ground.receiver.to = address(&ground, ground.asked, "plain");
     ground.asker = spawn(ground.here, "sink", on_ask, &ground.receiver);
@@ -396,7 +429,7 @@ BOTH(a_plain_answer_is_a_stream_without_items)
 Test(stream, one_asked_of_nobody_leaves_nothing_behind, .init = fixture_init, .timeout = 60)
 {
     ground_t ground;
-    open_ground(&ground, true);
+    open_ground(&ground, NODES);
     ground.receiver.to = address(&ground, DCTX_REF_NONE, "nobody");
     ground.asker = spawn(ground.here, "sink", on_ask, &ground.receiver);
     DCTX_WITH_SCOPE("edge") {
@@ -409,15 +442,15 @@ Test(stream, one_asked_of_nobody_leaves_nothing_behind, .init = fixture_init, .t
     close_ground(&ground);
 }
 
-BOTH(a_plain_ask_cannot_be_answered_with_a_stream)
+EACH(a_plain_ask_cannot_be_answered_with_a_stream)
 {
     ground_t ground;
     dctx_message_t *reply = NULL;
-    open_ground(&ground, remote);
+    open_ground(&ground, where);
     ground.asked = spawn(ground.there, "source", on_request, &ground.sender);
     dctx_ref_t to = address(&ground, ground.asked, "source");
     cr_assert_eq(dctx_ask_wait(to, DCTX_TYPE_STRING, "go", WAIT_MS, &reply),
-                 remote ? DCTX_ERR_REJECTED : DCTX_ERR_INVALID);
+                 where == NODES ? DCTX_ERR_REJECTED : DCTX_ERR_INVALID);
     dctx_message_destroy(&reply);
     close_ground(&ground);
 }
@@ -483,10 +516,10 @@ static void begin_up(ground_t *ground)
     }
 }
 
-BOTH(a_collector_takes_all_and_then_answers)
+EACH(a_collector_takes_all_and_then_answers)
 {
     ground_t ground;
-    open_ground(&ground, remote);
+    open_ground(&ground, where);
     begin_up(&ground);
     cr_assert(gate_wait(&ground.sender.ended, 1));
     cr_assert_eq(ground.sender.status, DCTX_OK);
@@ -498,10 +531,10 @@ BOTH(a_collector_takes_all_and_then_answers)
     cr_assert_eq(gate_count(&ground.receiver.ended), 1);
 }
 
-BOTH(a_collector_may_stop_in_the_middle)
+EACH(a_collector_may_stop_in_the_middle)
 {
     ground_t ground;
-    open_ground(&ground, remote);
+    open_ground(&ground, where);
     ground.receiver.stop_at = 10;
     begin_up(&ground);
     cr_assert(gate_wait(&ground.sender.ended, 1));
@@ -510,10 +543,10 @@ BOTH(a_collector_may_stop_in_the_middle)
     cr_assert_eq(gate_count(&ground.receiver.ended), 0);
 }
 
-BOTH(a_collector_may_refuse_in_the_middle)
+EACH(a_collector_may_refuse_in_the_middle)
 {
     ground_t ground;
-    open_ground(&ground, remote);
+    open_ground(&ground, where);
     ground.receiver.cancel_at = 10; /* from its end it is an error for the asker */
     begin_up(&ground);
     cr_assert(gate_wait(&ground.sender.ended, 1));
@@ -522,10 +555,10 @@ BOTH(a_collector_may_refuse_in_the_middle)
     cr_assert_eq(gate_count(&ground.receiver.ended), 0);
 }
 
-BOTH(a_client_that_stops_is_missed_by_the_collector)
+EACH(a_client_that_stops_is_missed_by_the_collector)
 {
     ground_t ground;
-    open_ground(&ground, remote);
+    open_ground(&ground, where);
     ground.sender.items = 3;
     ground.sender.stay = true;
     begin_up(&ground);
@@ -545,7 +578,7 @@ Test(stream, many_at_once_between_the_same_two, .init = fixture_init, .timeout =
     static sender_t senders[MANY];
     static receiver_t receivers[MANY];
     ground_t ground;
-    open_ground(&ground, true);
+    open_ground(&ground, NODES);
     for (int i = 0; i < MANY; i++) {
         char name[32];
         snprintf(name, sizeof name, "source-%d", i);
@@ -581,6 +614,12 @@ static dctx_error_t misuse(dctx_actor_t *self, const dctx_message_t *message, vo
     cr_assert_eq(dctx_ask_stream(self, receiver->to, NULL, NULL, &none, NULL), DCTX_ERR_INVALID);
     cr_assert_eq(dctx_ask_stream(self, DCTX_REF_NONE, NULL, NULL, &options, NULL),
                  DCTX_ERR_INVALID);
+    dctx_ref_t far;
+    dctx_system_t *other = start(&(dctx_system_options_t){.name = "other", .workers = 1});
+    cr_assert_eq(dctx_system_find(other, "x@there", &far), DCTX_OK);
+    cr_assert_eq(dctx_ask_stream(self, far, NULL, NULL, &options, NULL), DCTX_ERR_INVALID);
+    cr_assert_not_null(strstr(dctx_error_detail(), "dctx_system_find()"));
+    finish(&other);
     dctx_error_t error =
         dctx_ask_stream(self, receiver->to, DCTX_TYPE_STRING, "go", &options, &receiver->stream);
     cr_assert_eq(dctx_stream_send(receiver->stream, NULL, NULL), DCTX_ERR_INVALID);
@@ -592,7 +631,7 @@ static dctx_error_t misuse(dctx_actor_t *self, const dctx_message_t *message, vo
 Test(stream, misuse_is_told_in_words, .init = fixture_init, .timeout = 60)
 {
     ground_t ground;
-    open_ground(&ground, false);
+    open_ground(&ground, HERE);
     dctx_stream_t nobody = {0};
     cr_assert_eq(dctx_stream_send(nobody, NULL, NULL), DCTX_ERR_INVALID);
     ground.sender.items = 1;
@@ -646,10 +685,10 @@ static dctx_error_t ask_or_take(dctx_actor_t *self, const dctx_message_t *messag
     return DCTX_OK;
 }
 
-BOTH(an_item_goes_on_in_its_context_and_is_not_kept)
+EACH(an_item_goes_on_in_its_context_and_is_not_kept)
 {
     ground_t ground;
-    open_ground(&ground, remote);
+    open_ground(&ground, where);
     ground.sender.items = 20;
     ground.asked = spawn(ground.there, "source", on_request, &ground.sender);
     ground.receiver.to = address(&ground, ground.asked, "source");

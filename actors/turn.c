@@ -326,7 +326,7 @@ static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *n
     } else if (kind == DCTX_NODE_TIMER) {
         dctx_timer_done_(system, node);
     } else if (kind == DCTX_NODE_STREAM) {
-        dctx_channel_done_(system, runner, node);
+        dctx_channel_done_(system, node);
     } else if (kind == DCTX_NODE_SIGNAL) {
         dctx_signal_release_(dctx_signal_of(node));
     } else if (kind != DCTX_NODE_STOP) {

@@ -215,8 +215,9 @@ static dctx_ref_t spawn_asked(ground_t *ground, dctx_system_t *there, flow_t *fl
 {
     char name[32];
     dctx_ref_t ref = DCTX_REF_NONE;
-    if (draw(ground, 2) == 0)
-        return spawn(ground->system, NULL, on_asked, flow);
+    uint64_t where = draw(ground, 3);
+    if (where != 0) /* here, or there, but in this process and without the link */
+        return spawn(where == 1 ? ground->system : there, NULL, on_asked, flow);
     snprintf(name, sizeof name, "asked-%d@there", number);
     check(dctx_system_find(ground->system, name, &ref) == DCTX_OK);
     name[strlen(name) - strlen("@there")] = '\0';

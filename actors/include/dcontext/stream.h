@@ -8,7 +8,7 @@
  *
  * The receiver of the items grants the sender a window: so many items are under way or wait, and no
  * more. Items stay in order, none is lost or doubled, and each is handled on the receiver's own turn,
- * in the context of the ask. It is the same between processes.
+ * in the context of the ask. It is the same between systems and between processes.
  */
 #ifndef DCONTEXT_STREAM_H
 #define DCONTEXT_STREAM_H
@@ -57,9 +57,11 @@ typedef struct dctx_stream_options {
  * ask as any other, that is a stream without items.
  *
  * Ownership: *value is copied; *ret_stream, when not NULL, is a value. `arg` must last until on_end.
- * Errors: as dctx_ask(); DCTX_ERR_INVALID without on_item.
+ * Errors: as dctx_ask(); DCTX_ERR_INVALID without on_item, and for an actor of another node that
+ *   another system than this actor's has found.
  * Thread-safety: the actor's callbacks.
- * Limits and units: milliseconds; items. The actor must be of the same system, or of another node.
+ * Limits and units: milliseconds; items. The actor may be of any system of the process, or of
+ *   another node.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_ask_stream(dctx_actor_t *self, dctx_ref_t to,
                                                          const dctx_type_t *type, const void *value,
