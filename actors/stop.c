@@ -89,20 +89,35 @@ static void note_all(dctx_system_t *system)
     pthread_mutex_unlock(&system->pinned_lock);
 }
 
+/* Room for so much more in the report, and a NUL; false without memory. As there may be a line for each of very many
+ * actors it grows by doubling. */
+static bool make_room(dctx_system_t *system, size_t size)
+{
+    size_t length = system->left_behind_length, capacity = system->left_behind_capacity;
+    if (length + size + 1 <= capacity)
+        return true;
+    capacity = 2 * capacity > length + size + 1 ? 2 * capacity : length + size + 1;
+    char *text = dctx_alloc_(capacity);
+    if (text == NULL)
+        return false;
+    if (length > 0)
+        memcpy(text, system->left_behind, length);
+    dctx_release_(system->left_behind);
+    system->left_behind = text;
+    system->left_behind_capacity = capacity;
+    return true;
+}
+
 /* Under the lock of the report. */
 static void append(dctx_system_t *system, const char *line)
 {
-    size_t before = system->left_behind == NULL ? 0 : strlen(system->left_behind);
     size_t size = strlen(line);
-    char *text = dctx_alloc_(before + size + 2);
-    if (text == NULL)
+    if (!make_room(system, size + 1))
         return;
-    if (before > 0)
-        memcpy(text, system->left_behind, before);
-    memcpy(text + before, line, size);
-    memcpy(text + before + size, "\n", 2);
-    dctx_release_(system->left_behind);
-    system->left_behind = text;
+    char *end = system->left_behind + system->left_behind_length;
+    memcpy(end, line, size);
+    memcpy(end + size, "\n", 2);
+    system->left_behind_length += size + 1;
 }
 
 void dctx_stop_report_(dctx_system_t *system, const char *line)

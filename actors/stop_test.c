@@ -1,4 +1,6 @@
 /* The end of a system: bounded, and every message accounted for, whoever stands in the way. */
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -107,6 +109,43 @@ Test(stop, names_a_pinned_handler_that_blocks, .init = fixture_init, .timeout = 
 Test(stop, does_not_need_a_free_worker, .init = fixture_init, .timeout = 30)
 {
     check_blocked(0, 1);
+}
+
+static atomic_size_t allocated;
+
+static void *count_bytes(size_t size)
+{
+    atomic_fetch_add(&allocated, size);
+    return malloc(size);
+}
+
+/* The report names each of them, and costs no more for the last one than for the first. */
+Test(stop, very_many_that_are_left_are_named_in_time, .init = fixture_init, .timeout = 60)
+{
+    enum { MANY = 5000 };
+    static const dctx_allocator_t allocator = {.allocate = count_bytes, .release = free};
+    gate_t counted = GATE_INIT;
+    blocker_t blocker;
+    blocker_init(&blocker);
+    dctx_set_allocator(&allocator);
+    dctx_system_t *system = start(&(dctx_system_options_t){.workers = 1});
+    tell_uint(spawn(system, "orders", block_on_message, &blocker), 0);
+    cr_assert(gate_wait(&blocker.inside, 1));
+    for (int i = 0; i < MANY; i++)
+        (void)spawn(system, NULL, count, &counted);
+    char *report = NULL;
+    size_t before = atomic_load(&allocated), lines = 0;
+    cr_assert_eq(dctx_system_stop(system, 0, &report), DCTX_ERR_TIMEOUT);
+    size_t bytes = atomic_load(&allocated) - before;
+    for (const char *line = report; (line = strchr(line, '\n')) != NULL; line++)
+        lines++;
+    cr_assert_eq(lines, MANY + 1);
+    cr_assert_lt(bytes, 64 * strlen(report), "%zu bytes for a report of %zu", bytes,
+                 strlen(report));
+    dctx_free(report);
+    dctx_system_destroy(&system);
+    close(blocker.pipe[1]);
+    cr_assert(gate_wait(&blocker.outside, 1));
 }
 
 Test(stop, waits_for_a_handler_that_comes_back, .init = fixture_init, .timeout = 30)

@@ -86,7 +86,9 @@ struct dctx_system {
     bool started;   /* all threads are; before that nobody but its maker knows the system */
     bool abandoned; /* a thread never came back: the memory stays */
     pthread_mutex_t report_lock;
-    char *left_behind;        /* the report so far; under report_lock while there are threads */
+    /* The report so far, NULL while it is empty; under report_lock while there are threads. */
+    char *left_behind;
+    size_t left_behind_length, left_behind_capacity;
     uint64_t serial;          /* its own, as an address can be another system's later */
     struct dctx_system *next; /* among the living, or the abandoned; under a lock of system.c */
 
