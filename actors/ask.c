@@ -36,7 +36,8 @@ static uint64_t next_state(uint64_t state)
     return (generation == 0 ? 1 : generation) << DCTX_ASK_BITS;
 }
 
-/* The state, once nobody is changing it but by claiming. Who has it locked is about to unlock it. */
+/* The state, once nobody is changing it but by claiming. Who has it locked is about to unlock
+ * it. */
 static uint64_t settled(dctx_ask_slot_t *slot)
 {
     uint64_t state;
@@ -58,7 +59,8 @@ typedef struct taken {
     uint64_t ask;
 } taken_t;
 
-/* Frees a slot whose ask is pending in the given generation. True for the one caller who ended it. */
+/* Frees a slot whose ask is pending in the given generation. True for the one caller who ended
+ * it. */
 static bool take(dctx_system_t *system, dctx_ask_slot_t *slot, uint64_t generation,
                  taken_t *ret_taken)
 {
@@ -85,8 +87,8 @@ static bool take(dctx_system_t *system, dctx_ask_slot_t *slot, uint64_t generati
 /* Says that the ask which ends at `deadline` is there, to whom it may be news. */
 static void note_deadline(dctx_system_t *system, int64_t deadline)
 {
-    /* Sequentially consistent, after the slot was, and dctx_asks_expire_() resets `due` before it reads the
-     * slots: so it reads ours, or we read what it has set. */
+    /* Sequentially consistent, after the slot was, and dctx_asks_expire_() resets `due` before it
+     * reads the slots: so it reads ours, or we read what it has set. */
     int64_t due = atomic_load(&system->due);
     while (deadline < due) {
         if (atomic_compare_exchange_weak(&system->due, &due, deadline)) {
@@ -99,9 +101,10 @@ static void note_deadline(dctx_system_t *system, int64_t deadline)
 static void on_scope(dctx_cancel_t *scope, void *arg);
 
 /*
- * A slot of a new system. Another system may be at this one's address before long, or may have been there, and who
- * was asked by it know it by that alone (dctx_home_enter_()): so the numbers of no two of them begin near each other, and
- * an answer to one finds nothing in the other. By the golden ratio, which spreads any count of systems evenly.
+ * A slot of a new system. Another system may be at this one's address before long, or may have been
+ * there, and who was asked by it know it by that alone (dctx_home_enter_()): so the numbers of no
+ * two of them begin near each other, and an answer to one finds nothing in the other. By the golden
+ * ratio, which spreads any count of systems evenly.
  */
 static void begin(dctx_system_t *system, dctx_ask_slot_t *slot)
 {
@@ -110,7 +113,8 @@ static void begin(dctx_system_t *system, dctx_ask_slot_t *slot)
     atomic_store(&slot->state, (generation == 0 ? 1 : generation) << DCTX_ASK_BITS);
 }
 
-/* Has the scope end the ask that is about to open; false, and it does not open, if it is cancelled. */
+/* Has the scope end the ask that is about to open; false, and it does not open, if it is
+ * cancelled. */
 static bool watch(dctx_system_t *system, dctx_ask_slot_t *slot, uint64_t state,
                   dctx_cancel_t *scope)
 {
@@ -173,8 +177,8 @@ dctx_cancel_t *dctx_ask_share_work_(dctx_system_t *system, uint64_t ask, dctx_ca
     return shared;
 }
 
-/* From here to dctx_ask_end_() or the return without a record, a thread from outside is counted as one that
- * may put something into a mailbox: see dctx_accept_(). */
+/* From here to dctx_ask_end_() or the return without a record, a thread from outside is counted as
+ * one that may put something into a mailbox: see dctx_accept_(). */
 static void count_posted(dctx_system_t *system, dctx_runner_t *runner, bool posted)
 {
     if (runner == NULL) {
@@ -244,7 +248,8 @@ bool dctx_ask_is_pending_(dctx_system_t *system, uint64_t ask)
            is_pending(atomic_load_explicit(&slot->state, memory_order_acquire), ask >> 32);
 }
 
-/* An ask of a cancelled scope ends as cancelled, even if those who heard of it first have failed it already. */
+/* An ask of a cancelled scope ends as cancelled, even if those who heard of it first have failed it
+ * already. */
 static dctx_error_t cancelled_or(dctx_message_t *record, dctx_error_t status)
 {
     const dctx_cancel_t *scope = dctx_snapshot_cancel(record->snapshot);
@@ -312,7 +317,7 @@ bool dctx_ask_return_(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask
     return fail(system, runner, ask, error, reason, DCTX_MESSAGE_UNTOUCHED);
 }
 
-/* ---- without an answer --------------------------------------------------------------------------- */
+/* ---- without an answer ----------------------------------------------------------------------- */
 
 /* Why, by whom: what is told to those who work for the ask. */
 typedef struct why {
@@ -456,7 +461,7 @@ int64_t dctx_asks_expire_(dctx_system_t *system, dctx_runner_t *runner)
     return earliest < due ? earliest : due;
 }
 
-/* ---- another system's --------------------------------------------------------------------------- */
+/* ---- another system's ------------------------------------------------------------------------ */
 
 dctx_system_t *dctx_home_enter_(dctx_system_t *system, const void *home)
 {

@@ -1,15 +1,17 @@
 /*
- * The ends of streams. Each is a slot of a slab, and belongs to an actor. The two ends of one stream are in
- * one process, and know each other by their systems and numbers, or on two nodes, and then speak by way of the I/O
- * actors, with the ask's number.
+ * The ends of streams. Each is a slot of a slab, and belongs to an actor. The two ends of one
+ * stream are in one process, and know each other by their systems and numbers, or on two nodes, and
+ * then speak by way of the I/O actors, with the ask's number.
  *
- * What there is to do for an end (items, room, the other's end) is kept in it, and its node, when that is not in
- * the actor's mailbox already, is put there: so nothing here needs memory but an item itself. An asker's
- * end is over when its ask is; what ends an ask exactly once is told in ask.h.
+ * What there is to do for an end (items, room, the other's end) is kept in it, and its node, when
+ * that is not in the actor's mailbox already, is put there: so nothing here needs memory but an
+ * item itself. An asker's end is over when its ask is; what ends an ask exactly once is told in
+ * ask.h.
  *
- * All that is in a channel changes under the lock, which is not held while user code runs. It is one lock for
- * the process, as the two ends may be in two systems: while it is held, and an end is open, the system of
- * that end is there, and what is posted to its actor is cleared away with the actor.
+ * All that is in a channel changes under the lock, which is not held while user code runs. It is
+ * one lock for the process, as the two ends may be in two systems: while it is held, and an end is
+ * open, the system of that end is there, and what is posted to its actor is cleared away with the
+ * actor.
  */
 #ifndef DCTX_CHANNEL_H
 #define DCTX_CHANNEL_H
@@ -91,8 +93,8 @@ void dctx_channels_unlock_(void);
 
 /* ---- between the rooms of streams ---- */
 
-/* A free channel for an actor, in its own turn, not open yet; NULL without memory. For a pending one
- * `options` and `actor` are NULL. */
+/* A free channel for an actor, in its own turn, not open yet; NULL without memory. For a pending
+ * one `options` and `actor` are NULL. */
 dctx_channel_t *dctx_channel_new_(dctx_system_t *system, dctx_actor_t *actor, bool sink, bool asker,
                                   const dctx_stream_options_t *options);
 /* Gives back one that never opened. */
@@ -130,8 +132,8 @@ dctx_message_t *dctx_channel_take_(dctx_channel_t *sink);
 
 /* ---- for sending, turns and ends ---- */
 
-/* The ask of an asker's channel is open: the channel is found by it from now on, and another node hears of its window.
- * DCTX_ERR_NOMEM. */
+/* The ask of an asker's channel is open: the channel is found by it from now on, and another node
+ * hears of its window. DCTX_ERR_NOMEM. */
 dctx_error_t dctx_channel_asked_(dctx_system_t *system, dctx_channel_t *channel, uint64_t ask,
                                  const char *peer);
 

@@ -14,7 +14,7 @@ typedef struct link {
     dctx_bytes_t who, reason, where, chain;
 } link_t;
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* The length of a text once it is cut, between two characters. */
 static size_t cut(const char *text, size_t length, size_t most)
@@ -48,7 +48,7 @@ void dctx_exit_write_(const dctx_exit_t *exit, size_t most, dctx_writer_t *write
     }
 }
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* A kind that a newer peer has and we have not is a failure of some kind. */
 static dctx_exit_kind_t read_kind(uint64_t kind)

@@ -1,6 +1,7 @@
 /*
- * Monitors that go from node to node, by the node at their other end and by number. The I/O actor has two such
- * tables, which it alone touches: of ours on actors elsewhere, and of others' on actors here.
+ * Monitors that go from node to node, by the node at their other end and by number. The I/O actor
+ * has two such tables, which it alone touches: of ours on actors elsewhere, and of others' on
+ * actors here.
  */
 #ifndef DCTX_FAR_H
 #define DCTX_FAR_H

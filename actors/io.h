@@ -1,7 +1,7 @@
 /*
- * The I/O actor: the one thread of a system that touches ZeroMQ sockets, by way of a link. Others put what
- * it is to send and do into its mailbox; an eventfd wakes it, signalled only by who finds the mailbox idle.
- * It also ends asks whose time is up, and rings alarms.
+ * The I/O actor: the one thread of a system that touches ZeroMQ sockets, by way of a link. Others
+ * put what it is to send and do into its mailbox; an eventfd wakes it, signalled only by who finds
+ * the mailbox idle. It also ends asks whose time is up, and rings alarms.
  */
 #ifndef DCTX_IO_H
 #define DCTX_IO_H
@@ -80,31 +80,33 @@ void dctx_io_run(zsock_t *pipe, void *io);
 /* Says good-bye to the other nodes. Its thread, when it leaves. */
 void dctx_io_unplug_(dctx_io_t *io);
 
-/* One round of that function's: what is in the mailbox, what is due. True if there may be more. *ret_due: when to
- * come back. */
+/* One round of that function's: what is in the mailbox, what is due. True if there may be more.
+ * *ret_due: when to come back. */
 bool dctx_io_round_(dctx_io_t *io, int64_t *ret_due);
 
 /* Wakes it, to look at what is due. Any thread. */
 void dctx_io_wake_(dctx_io_t *io);
 
 /* Puts a node into its mailbox: a dctx_outgoing_t, the message of a remote ask as a refusal
- * (DCTX_NODE_REFUSAL; its outcome says why), or a signal, counted. Any thread; the node is the I/O actor's. */
+ * (DCTX_NODE_REFUSAL; its outcome says why), or a signal, counted. Any thread; the node is the I/O
+ * actor's. */
 void dctx_io_post_(dctx_io_t *io, dctx_node_t *node);
 
 /* All of its thread's user code runs between these two. */
 void dctx_io_begin_(dctx_io_t *io);
 void dctx_io_end_(dctx_io_t *io);
 
-/* Gives a message to the link. As dctx_link_send(); DCTX_ERR_UNREACHABLE also where there is no link. Its thread. */
+/* Gives a message to the link. As dctx_link_send(); DCTX_ERR_UNREACHABLE also where there is no
+ * link. Its thread. */
 dctx_error_t dctx_io_send_(dctx_io_t *io, const char *peer, const dctx_link_message_t *message);
 
-/* Tells the node that was asked that the asker does not wait any more; without memory it is not told, and finds
- * out when it answers. Any thread. */
+/* Tells the node that was asked that the asker does not wait any more; without memory it is not
+ * told, and finds out when it answers. Any thread. */
 void dctx_io_call_off_(dctx_io_t *io, const dctx_peer_t *peer, uint64_t ask, dctx_error_t why,
                        const char *reason, const char *chain);
 
-/* Has a command done, and waits, but not for ever. The three texts are copied; all but the first may
- * be NULL. */
+/* Has a command done, and waits, but not for ever. The three texts are copied; all but the first
+ * may be NULL. */
 dctx_error_t dctx_io_command_(dctx_io_t *io, dctx_command_kind_t kind, const char *first,
                               const char *second, const char *third, char **ret_text);
 

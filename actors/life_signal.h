@@ -1,9 +1,10 @@
 /*
- * Signals: what actors' lives tell each other. They overtake messages, so that a busy supervisor decides, and
- * a suspended actor obeys; but for DOWN, which keeps its place behind what the one that ended had sent.
+ * Signals: what actors' lives tell each other. They overtake messages, so that a busy supervisor
+ * decides, and a suspended actor obeys; but for DOWN, which keeps its place behind what the one
+ * that ended had sent.
  *
- * A signal is part of a record, which it keeps alive while it is on its way. It is made with the record,
- * so that the end of an actor can be told without memory.
+ * A signal is part of a record, which it keeps alive while it is on its way. It is made with the
+ * record, so that the end of an actor can be told without memory.
  */
 #ifndef DCTX_LIFE_SIGNAL_H
 #define DCTX_LIFE_SIGNAL_H
@@ -45,15 +46,16 @@ static inline dctx_signal_t *dctx_signal_of(dctx_node_t *node)
 }
 
 /*
- * Posts a signal to an actor of any system; to the I/O actor, if `to` is an actor of another node. `runner`: the calling thread's, whatever its system; NULL
- * outside. The record gets a reference for the way. False if the system of the actor is gone, or is
- * being cleared away: then nothing was posted.
+ * Posts a signal to an actor of any system; to the I/O actor, if `to` is an actor of another node.
+ * `runner`: the calling thread's, whatever its system; NULL outside. The record gets a reference
+ * for the way. False if the system of the actor is gone, or is being cleared away: then nothing was
+ * posted.
  */
 bool dctx_signal_post_(dctx_runner_t *runner, dctx_ref_t to, dctx_signal_t *signal,
                        dctx_signal_kind_t kind);
 
-/* The same, to one who may have gone long ago: not if there is another system than that with this serial at the
- * address now. */
+/* The same, to one who may have gone long ago: not if there is another system than that with this
+ * serial at the address now. */
 bool dctx_signal_tell_(dctx_runner_t *runner, dctx_ref_t to, uint64_t serial, dctx_signal_t *signal,
                        dctx_signal_kind_t kind);
 

@@ -25,7 +25,7 @@ typedef struct tie {
     dctx_monitor_t ways[2];
 } tie_t;
 
-/* ---- records ----------------------------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------------------------- */
 
 /* What counts the references of a watch. */
 static dctx_monitor_t *counted(dctx_monitor_t *watch)
@@ -115,7 +115,7 @@ dctx_monitor_t *dctx_monitor_of_node_(dctx_ref_t target)
     return watch;
 }
 
-/* ---- the watcher's own list -------------------------------------------------------------------- */
+/* ---- the watcher's own list ------------------------------------------------------------------ */
 
 static void own(dctx_monitors_t *monitors, dctx_monitor_t *watch)
 {
@@ -158,7 +158,7 @@ void dctx_monitors_withdraw_(dctx_runner_t *runner, dctx_monitors_t *monitors)
     }
 }
 
-/* ---- the target's list ------------------------------------------------------------------------- */
+/* ---- the target's list ----------------------------------------------------------------------- */
 
 static void enlist(dctx_monitors_t *monitors, dctx_monitor_t *watch)
 {
@@ -222,7 +222,7 @@ bool dctx_monitors_tell_(dctx_runner_t *runner, dctx_system_t *system, dctx_moni
     return true;
 }
 
-/* ---- signals ----------------------------------------------------------------------------------- */
+/* ---- signals --------------------------------------------------------------------------------- */
 
 /* The target is asked to keep a watch. */
 static bool take_enter(dctx_runner_t *runner, dctx_actor_t *actor, dctx_monitor_t *watch,
@@ -326,7 +326,7 @@ bool dctx_monitor_take_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_signal_
     }
 }
 
-/* ---- for users --------------------------------------------------------------------------------- */
+/* ---- for users ------------------------------------------------------------------------------- */
 
 static dctx_error_t check(dctx_ref_t who)
 {

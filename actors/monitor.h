@@ -1,10 +1,11 @@
 /*
  * Monitors and ties: who hears of whose end.
  *
- * A watch is registered by a signal to its target, and told of by a signal to its watcher; the order of the
- * mailboxes decides all races. While it is registered it is in the target's list, which only the target's
- * turn touches; of a target on another node the I/O actor keeps it instead: see remote_monitor.h. A monitor of an actor is also in that actor's own list, so that it can be taken back,
- * which only the watcher's turn touches.
+ * A watch is registered by a signal to its target, and told of by a signal to its watcher; the
+ * order of the mailboxes decides all races. While it is registered it is in the target's list,
+ * which only the target's turn touches; of a target on another node the I/O actor keeps it instead:
+ * see remote_monitor.h. A monitor of an actor is also in that actor's own list, so that it can be
+ * taken back, which only the watcher's turn touches.
  */
 #ifndef DCTX_MONITOR_H
 #define DCTX_MONITOR_H
@@ -64,8 +65,8 @@ typedef struct dctx_monitors {
     dctx_tied_fn on_tied;     /* NULL: it stops */
 } dctx_monitors_t;
 
-/* Takes a watch's signal in the receiver's turn; `living`: it is for the actor that lives in the cell.
- * False: abandoned. */
+/* Takes a watch's signal in the receiver's turn; `living`: it is for the actor that lives in the
+ * cell. False: abandoned. */
 bool dctx_monitor_take_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_signal_t *signal,
                         bool living);
 void dctx_monitor_unref_(dctx_monitor_t *watch);
@@ -73,11 +74,12 @@ void dctx_monitor_ref_(dctx_monitor_t *watch);
 void dctx_untie_unref_(void *untie);
 void dctx_untie_ref_(void *untie);
 
-/* For another node, on an actor here, to be told by way of the I/O actor. One reference; NULL without memory. */
+/* For another node, on an actor here, to be told by way of the I/O actor. One reference; NULL
+ * without memory. */
 dctx_monitor_t *dctx_monitor_of_node_(dctx_ref_t target);
 
-/* Tells whoever monitors that the target has ended, once. `runner`: the calling thread's; NULL for the one who stops
- * `system`. False: abandoned in his callback. */
+/* Tells whoever monitors that the target has ended, once. `runner`: the calling thread's; NULL for
+ * the one who stops `system`. False: abandoned in his callback. */
 bool dctx_monitor_tell_(dctx_runner_t *runner, dctx_system_t *system, dctx_monitor_t *watch,
                         const dctx_exit_t *exit);
 

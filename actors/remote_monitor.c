@@ -45,9 +45,10 @@ static void unsaid(const char *node, const char *what, dctx_error_t why)
 }
 
 /*
- * Around what posts to an actor of this system. Counted first, and the phase looked at then, as in dctx_accept_(): while
- * it is counted nothing is quiet, so that whoever clears the mailboxes away waits for us. False: the actors
- * end anyway, and nothing may be posted. Between these two in any case.
+ * Around what posts to an actor of this system. Counted first, and the phase looked at then, as in
+ * dctx_accept_(): while it is counted nothing is quiet, so that whoever clears the mailboxes away
+ * waits for us. False: the actors end anyway, and nothing may be posted. Between these two in any
+ * case.
  */
 static bool begin_post(dctx_io_t *io)
 {
@@ -60,7 +61,7 @@ static void end_post(dctx_io_t *io)
     dctx_tally_own(&io->runner.tallies, DCTX_TALLY_CONSUMED);
 }
 
-/* ---- alarms ------------------------------------------------------------------------------------ */
+/* ---- alarms ---------------------------------------------------------------------------------- */
 
 static dctx_far_t *far_of(dctx_alarm_t *alarm)
 {
@@ -89,7 +90,7 @@ static void forget(dctx_io_t *io, dctx_far_table_t *table, dctx_far_t *far)
     dctx_monitor_unref_(watch);
 }
 
-/* ---- ours, on actors elsewhere ----------------------------------------------------------------- */
+/* ---- ours, on actors elsewhere --------------------------------------------------------------- */
 
 /* Tells whoever monitors, who does so once as it is in no table any more. */
 static void tell(dctx_io_t *io, dctx_monitor_t *watch, const dctx_exit_t *exit)
@@ -196,7 +197,7 @@ static void take_ended(dctx_io_t *io, const char *node, const dctx_link_message_
     dctx_exit_unref(&exit);
 }
 
-/* ---- others', on actors here ------------------------------------------------------------------- */
+/* ---- others', on actors here ----------------------------------------------------------------- */
 
 /* Says how an actor ended; in fewer words, where all of them are too much for the node. */
 static dctx_error_t say_ended(dctx_io_t *io, const char *node, uint64_t number,
@@ -222,7 +223,8 @@ static dctx_error_t say_ended(dctx_io_t *io, const char *node, uint64_t number,
 
 static void ring_owed(dctx_alarm_t *alarm, dctx_system_t *system, dctx_runner_t *runner, bool over);
 
-/* The actor has ended, as the monitor's exit says: the other node is told, later if that cannot be now. */
+/* The actor has ended, as the monitor's exit says: the other node is told, later if that cannot be
+ * now. */
 static void answer(dctx_io_t *io, dctx_far_t *far)
 {
     dctx_error_t error = say_ended(io, far->node->name, far->number, far->watch->exit);
@@ -322,7 +324,7 @@ static void take_unwatch(dctx_io_t *io, const char *node, const dctx_link_messag
         withdraw(io, far);
 }
 
-/* ---- for the I/O actor ------------------------------------------------------------------------- */
+/* ---- for the I/O actor ----------------------------------------------------------------------- */
 
 void dctx_far_take_(dctx_io_t *io, dctx_signal_t *signal)
 {
@@ -375,8 +377,8 @@ void dctx_far_down_(dctx_io_t *io, const char *node, const char *reason)
     dctx_far_t *far;
     while (!io->abandoned && (far = dctx_far_any(&io->watching, node)) != NULL)
         lose(io, far, DCTX_ERR_UNREACHABLE, reason != NULL ? reason : "");
-    /* Of two connections the other one may be there still, and the node have set some of these by that, after it lost
-     * the first: it is told of all, and knows which it still has. */
+    /* Of two connections the other one may be there still, and the node have set some of these by
+     * that, after it lost the first: it is told of all, and knows which it still has. */
     bool up = is_up(io, node);
     while (!io->abandoned && (far = dctx_far_any(&io->watched, node)) != NULL) {
         if (up) {

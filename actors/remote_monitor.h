@@ -1,12 +1,14 @@
 /*
  * Monitors between nodes, as the I/O actor keeps them.
  *
- * Ours on an actor elsewhere: the monitor's own signals come to the I/O actor, which has it in a table until it is told
- * of, or taken back; whatever takes it out of the table tells it, so that it is told once: the other node's word, the
- * loss of that node, a node that does not come up, or our own end.
+ * Ours on an actor elsewhere: the monitor's own signals come to the I/O actor, which has it in a
+ * table until it is told of, or taken back; whatever takes it out of the table tells it, so that it
+ * is told once: the other node's word, the loss of that node, a node that does not come up, or our
+ * own end.
  *
- * Others' on an actor here: a monitor like any, of a kind of its own, which is told by a signal to the I/O actor. It is in
- * the other table until the other node has been told, or does not want to be any more, or is gone.
+ * Others' on an actor here: a monitor like any, of a kind of its own, which is told by a signal to
+ * the I/O actor. It is in the other table until the other node has been told, or does not want to
+ * be any more, or is gone.
  */
 #ifndef DCTX_REMOTE_MONITOR_H
 #define DCTX_REMOTE_MONITOR_H

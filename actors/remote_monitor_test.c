@@ -1,4 +1,5 @@
-/* Who hears, on another node, of whose end: in a test world, to the millisecond; and of what hostile peers do. */
+/* Who hears, on another node, of whose end: in a test world, to the millisecond; and of what
+ * hostile peers do. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,7 +11,7 @@
 
 static const int64_t MS = 1000000, SECOND = 1000000000;
 
-/* ---- in a test world --------------------------------------------------------------------------- */
+/* ---- in a test world ------------------------------------------------------------------------- */
 
 typedef enum order { ORDER_NOTHING, ORDER_STOP, ORDER_FAIL } order_t;
 
@@ -449,7 +450,7 @@ Test(remote_monitor, too_many_of_one_node_are_refused_and_counted, .init = fixtu
     cr_assert_eq(many.ended + many.refused, MOST + OVER);
 }
 
-/* ---- a peer that is not one of ours ------------------------------------------------------------ */
+/* ---- a peer that is not one of ours ---------------------------------------------------------- */
 
 typedef struct stranger {
     dctx_link_t *link;

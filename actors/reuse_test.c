@@ -1,4 +1,5 @@
-/* A system whose memory another one gets: what was on its way to the first does not come to the second. */
+/* A system whose memory another one gets: what was on its way to the first does not come to the
+ * second. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +8,8 @@
 
 #include "fixture.h"
 
-/* Gives a large block that was freed to who next wants one of that size: a system's, and its tables'. */
+/* Gives a large block that was freed to who next wants one of that size: a system's, and its
+ * tables'. */
 enum { LARGE = 4096, KEPT = 64 };
 
 static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -74,7 +76,7 @@ static void replace(dctx_system_t **system_p)
     cr_assert_eq(*system_p, old, "it is at the same address");
 }
 
-/* ---- an answer --------------------------------------------------------------------------------- */
+/* ---- an answer ------------------------------------------------------------------------------- */
 
 typedef struct desk {
     gate_t asked, answered;
@@ -135,7 +137,7 @@ Test(reuse, an_answer_to_the_first_is_none_to_the_second, .init = set_up, .fini 
     finish(&there);
 }
 
-/* ---- an end ------------------------------------------------------------------------------------ */
+/* ---- an end ---------------------------------------------------------------------------------- */
 
 typedef struct scene {
     gate_t held, go, handled;

@@ -30,9 +30,10 @@ static dctx_error_t check(const dctx_actor_t *self, const dctx_stream_options_t 
     return DCTX_OK;
 }
 
-/* ---- asking ------------------------------------------------------------------------------------ */
+/* ---- asking ---------------------------------------------------------------------------------- */
 
-/* The stream's ask has ended, and so does the stream: first with what has come of it, then for good. */
+/* The stream's ask has ended, and so does the stream: first with what has come of it, then for
+ * good. */
 static void on_reply(dctx_actor_t *self, dctx_error_t status, const dctx_message_t *reply,
                      void *state, void *arg)
 {
@@ -124,7 +125,7 @@ dctx_error_t dctx_ask_collect(dctx_actor_t *self, dctx_ref_t to, const dctx_type
     return start(self, to, type, value, options, false, ret_stream);
 }
 
-/* ---- being asked ------------------------------------------------------------------------------- */
+/* ---- being asked ----------------------------------------------------------------------------- */
 
 /* Joins our end to the asker's in this process. */
 static dctx_error_t join_here(dctx_system_t *system, const dctx_message_t *message,
@@ -228,7 +229,7 @@ dctx_error_t dctx_stream_accept(dctx_actor_t *self, const dctx_message_t *messag
     return answer_with(self, message, options, true, ret_stream);
 }
 
-/* ---- using ------------------------------------------------------------------------------------- */
+/* ---- using ----------------------------------------------------------------------------------- */
 
 /* Locks, and finds the channel, which is the calling actor's. On an error it is not locked. */
 static dctx_error_t enter(dctx_stream_t stream, dctx_channel_t **ret_channel)
@@ -262,8 +263,8 @@ static dctx_error_t check_room(dctx_channel_t *channel)
     return dctx_fail_(DCTX_ERR_AGAIN, "the receiver has no room; on_ready runs when it has");
 }
 
-/* Gives an item to the other end. User code has run since we looked; but only this thread sends here, and room does
- * not become less. */
+/* Gives an item to the other end. User code has run since we looked; but only this thread sends
+ * here, and room does not become less. */
 static dctx_error_t hand_over(dctx_system_t *system, dctx_stream_t stream, dctx_message_t *item)
 {
     dctx_error_t error = DCTX_OK;
@@ -297,8 +298,8 @@ static dctx_error_t send_here(dctx_system_t *system, dctx_stream_t stream, const
     return error;
 }
 
-/* To another system of the process, in a cell of that one's, which may go as long as we do not hold it: no user
- * code runs then. */
+/* To another system of the process, in a cell of that one's, which may go as long as we do not hold
+ * it: no user code runs then. */
 static dctx_error_t send_across(const void *address, dctx_stream_t stream, const dctx_type_t *type,
                                 const void *value)
 {
@@ -411,7 +412,8 @@ dctx_error_t dctx_stream_end(dctx_stream_t stream, const dctx_type_t *type, cons
     return DCTX_OK;
 }
 
-/* The asker wants no more: nothing that came already, and no answer either. Under the lock, which is given back. */
+/* The asker wants no more: nothing that came already, and no answer either. Under the lock, which
+ * is given back. */
 static dctx_error_t call_off(dctx_system_t *system, dctx_channel_t *channel, dctx_error_t error,
                              const char *reason)
 {

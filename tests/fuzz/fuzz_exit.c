@@ -1,6 +1,7 @@
 /*
- * How an actor of another node ended, as that node says: whatever it says is an exit, and one that comes over again
- * as it is. No more memory is taken than the input and what every exit may have are worth.
+ * How an actor of another node ended, as that node says: whatever it says is an exit, and one that
+ * comes over again as it is. No more memory is taken than the input and what every exit may have
+ * are worth.
  */
 #include "exit.h"
 #include "exit_wire.h"

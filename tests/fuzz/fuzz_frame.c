@@ -1,6 +1,7 @@
 /*
- * A frame of a link: one that is accepted is made of records, each of which, written again, is as it was but for the
- * byte that nobody looks at. Every prefix of it that is accepted too ends with a record.
+ * A frame of a link: one that is accepted is made of records, each of which, written again, is as
+ * it was but for the byte that nobody looks at. Every prefix of it that is accepted too ends with a
+ * record.
  */
 #include "keys.h"
 #include "record.h"
