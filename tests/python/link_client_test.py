@@ -40,6 +40,7 @@ class Handshake(LinkTest):
         self.assertGreater(fields["incarnation"], 0)
         self.assertEqual(fields["window"], 4096)
         self.assertEqual(fields["limit"], 1 << 20)
+        self.assertEqual(fields["kinds"], 29)
         self.assertEqual(peer.welcome.sequence, 0)
         self.assertEqual(self.echo.line(), "up python")
 
