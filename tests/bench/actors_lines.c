@@ -15,8 +15,8 @@
 #include "bench.h"
 
 enum {
-    BATCH = 512, /* messages a sender sends for one credit */
-    CREDITS = 4, /* that a sender has to begin with */
+    BATCH = 512, /* messages that all senders together send for a credit each */
+    CREDITS = 4, /* that a sender has to begin with: so 2048 are under way, as in Go's channel */
     SENDERS = 8,
     RING = 503,
     WINDOW = 64,
@@ -148,6 +148,7 @@ typedef struct source {
 struct flow {
     const carried_t *carried;
     unsigned senders;
+    uint64_t batch; /* for a credit */
     source_t sources[SENDERS];
     uint64_t since[SENDERS]; /* got of each since its last credit: the sink's own */
     uint64_t got, target;
@@ -157,11 +158,11 @@ struct flow {
 
 /* What a sender is told: to send so many, or that it has one credit more. What it is told late, when it has
  * nothing left to send, changes nothing. */
-static uint64_t next_batch(uint64_t *left, uint64_t told)
+static uint64_t next_batch(uint64_t *left, uint64_t told, uint64_t batch)
 {
     if (told > 0)
         *left = told;
-    uint64_t credit = told > 0 ? CREDITS * BATCH : BATCH;
+    uint64_t credit = told > 0 ? CREDITS * batch : batch;
     uint64_t count = *left < credit ? *left : credit;
     *left -= count;
     return count;
@@ -171,7 +172,7 @@ static dctx_error_t send_batches(dctx_actor_t *self, const dctx_message_t *messa
 {
     source_t *source = state;
     (void)self;
-    uint64_t count = next_batch(&source->left, number(message));
+    uint64_t count = next_batch(&source->left, number(message), source->flow->batch);
     DCTX_WITH_SNAPSHOT(source->flow->carried->snapshot) {
         for (; count > 0; count--)
             tell(source->flow->sink, source->index);
@@ -185,7 +186,7 @@ static dctx_error_t sink(dctx_actor_t *self, const dctx_message_t *message, void
     (void)self;
     uint64_t index = number(message);
     check(flow->carried);
-    if (++flow->since[index] == BATCH) {
+    if (++flow->since[index] == flow->batch) {
         flow->since[index] = 0;
         tell(flow->sources[index].ref, 0);
     }
@@ -212,6 +213,7 @@ static void *flow_open(const carried_t *carried, unsigned senders)
     BENCH_REQUIRE(flow != NULL && sem_init(&flow->done, 0, 0) == 0);
     flow->carried = carried;
     flow->senders = senders;
+    flow->batch = BATCH / senders;
     flow->sink = spawn(sink, flow);
     for (unsigned i = 0; i < senders; i++) {
         flow->sources[i] = (source_t){.flow = flow, .index = i};
@@ -508,7 +510,7 @@ static dctx_error_t drive(dctx_actor_t *self, const dctx_message_t *message, voi
 {
     crowd_t *crowd = state;
     (void)self;
-    uint64_t count = next_batch(&crowd->left, number(message));
+    uint64_t count = next_batch(&crowd->left, number(message), BATCH);
     DCTX_WITH_SNAPSHOT(with.snapshot) {
         for (; count > 0; count--) {
             crowd->at = (crowd->at + 611953) % crowd->size;

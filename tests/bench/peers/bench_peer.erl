@@ -86,15 +86,15 @@ ping(Pong, N) ->
 flow(Senders, Count) ->
     Main = self(),
     Sink = spawn(fun() -> sink(Count, 0), Main ! done end),
-    [spawn(fun() -> source(Sink, Count div Senders, 4) end) || _ <- lists:seq(1, Senders)],
+    [spawn(fun() -> source(Sink, Count div Senders, 4, 512 div Senders) end) || _ <- lists:seq(1, Senders)],
     await(1).
 
-source(_, 0, _) -> ok;
-source(Sink, Left, 0) -> receive credit -> source(Sink, Left, 1) end;
-source(Sink, Left, Credit) ->
-    N = min(512, Left),
+source(_, 0, _, _) -> ok;
+source(Sink, Left, 0, Batch) -> receive credit -> source(Sink, Left, 1, Batch) end;
+source(Sink, Left, Credit, Batch) ->
+    N = min(Batch, Left),
     batch(Sink, N),
-    source(Sink, Left - N, Credit - 1).
+    source(Sink, Left - N, Credit - 1, Batch).
 
 batch(Sink, 1) -> Sink ! {self(), 1};
 batch(Sink, N) -> Sink ! N, batch(Sink, N - 1).

@@ -67,6 +67,7 @@ struct lines {
         static std::vector<actor> kept;
         number each = (count + senders - 1) / senders;
         number total = each * senders;
+        number share = batch / senders;
         auto sources = std::make_shared<std::vector<actor>>();
         actor sink = system.spawn([=](event_based_actor *self) -> behavior {
             auto got = std::make_shared<number>(0);
@@ -88,7 +89,7 @@ struct lines {
                 return {
                     [=](number credit) {
                         while (credit-- > 0 && *left > 0) {
-                            number n = *left < batch ? *left : batch;
+                            number n = *left < share ? *left : share;
                             *left -= n;
                             while (--n > 0)
                                 self->send(sink, n);
