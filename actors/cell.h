@@ -66,20 +66,22 @@ struct dctx_actor {
     };
     const char *scope; /* "actor:NAME": in `named` or `made`, or constant */
 
-    void (*on_stop)(dctx_actor_t *self, void *state);
-    void (*destroy_state)(void *state);
+    /* What is looked at for each message, and NULL in most; and the name most go by. */
     dctx_message_t *start; /* the NODE_START on its way; NULL once on_start has run */
     dctx_extra_t *extra;   /* what only some actors have; NULL: nothing of it. See extra.h */
+    _Atomic(dctx_pinned_t *) pinned; /* its thread; NULL: the workers. As `serving` */
+    _Atomic(uintptr_t) urgent;       /* what overtakes the mailbox; any thread, see urgent.h */
+    char made[32];                   /* "actor:anon-N" */
+
+    /* What a message does without. */
+    void (*on_stop)(dctx_actor_t *self, void *state);
+    void (*destroy_state)(void *state);
     _Atomic(dctx_name_t *)
         named; /* NULL: the name is `made`. Written as the fields around it; others read it under
                                          the lock of the names, between two looks at an unchanged `life` */
-    _Atomic(dctx_pinned_t *) pinned; /* its thread; NULL: the workers. As `serving` */
-    _Atomic(uintptr_t) urgent;       /* what overtakes the mailbox; any thread, see urgent.h */
-    _Atomic(uint32_t) nudged;        /* 1: nudge_node is in the mailbox, or about to be */
-
-    dctx_node_t nudge_node; /* never but in this cell's mailbox; of no generation */
-    dctx_node_t stop_node;  /* so that stopping needs no memory */
-    char made[32];          /* "actor:anon-N" */
+    _Atomic(uint32_t) nudged; /* 1: nudge_node is in the mailbox, or about to be */
+    dctx_node_t nudge_node;   /* never but in this cell's mailbox; of no generation */
+    dctx_node_t stop_node;    /* so that stopping needs no memory */
 };
 
 _Static_assert(sizeof(struct dctx_actor) == 256, "a million actors are a million cells");

@@ -124,13 +124,13 @@ static void queue_put(dctx_worker_t *worker, dctx_actor_t *actor)
  */
 static inline void fetch_ahead(dctx_worker_t *worker, uint32_t at)
 {
-    enum { LINE = 64, FAR = 3 };
+    enum { LINE = 64, USED = 3 * LINE, FAR = 8 };
     uint32_t left = atomic_load_explicit(&worker->ring_tail, memory_order_relaxed) - at;
     if (left <= FAR || left > DCTX_RING)
         return;
     const dctx_actor_t *actor =
         atomic_load_explicit(&worker->ring[(at + FAR) % DCTX_RING], memory_order_relaxed);
-    for (size_t line = 0; line < sizeof *actor; line += LINE)
+    for (size_t line = 0; line < USED; line += LINE)
         __builtin_prefetch((const char *)actor + line, 1);
     actor = atomic_load_explicit(&worker->ring[(at + 1) % DCTX_RING], memory_order_relaxed);
     uintptr_t node = atomic_load_explicit(&actor->in.head, memory_order_relaxed);

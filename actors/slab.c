@@ -1,13 +1,25 @@
 #include "slab.h"
 
 #include <stdbool.h>
+#include <sys/mman.h>
 
 #include "aligned.h"
+
+/* Where there are many slots they are used all over the place, and most of the time goes into finding out where a
+ * page is. So once there are so many chunks, more come in blocks that lie in huge pages, if the machine has such. */
+enum {
+    FEW_CHUNKS = 32,
+    HUGE_PAGE = 2 << 20,
+    BLOCK =
+        4 * HUGE_PAGE /* allocated with one more to align it; what is not touched costs no memory */
+};
 
 void dctx_slab_init(dctx_slab_t *slab, size_t slot_size, void (*init)(void *slot))
 {
     slab->slot_size = slot_size;
     slab->init = init;
+    slab->blocks = NULL;
+    slab->rest_chunks = 0;
     atomic_init(&slab->free, 0);
     atomic_init(&slab->count, 0);
     for (int i = 0; i < DCTX_SLAB_PAGES; i++)
@@ -17,17 +29,12 @@ void dctx_slab_init(dctx_slab_t *slab, size_t slot_size, void (*init)(void *slot
 
 void dctx_slab_finish(dctx_slab_t *slab)
 {
-    for (int i = 0; i < DCTX_SLAB_PAGES; i++) {
-        dctx_slab_page_t *page = atomic_load(&slab->pages[i]);
-        if (page == NULL)
-            break;
-        for (int j = 0; j < DCTX_SLAB_PAGE; j++) {
-            unsigned char *slots = atomic_load(&page->chunks[j]);
-            if (slots == NULL)
-                break;
-            dctx_release_aligned_(slots);
-        }
-        dctx_release_(page);
+    for (int i = 0; i < DCTX_SLAB_PAGES; i++)
+        dctx_release_(atomic_load(&slab->pages[i]));
+    for (dctx_slab_block_t *block = slab->blocks; block != NULL; block = slab->blocks) {
+        slab->blocks = block->next;
+        dctx_release_(block->memory);
+        dctx_release_(block);
     }
     pthread_mutex_destroy(&slab->grow_lock);
 }
@@ -65,6 +72,37 @@ static dctx_slab_slot_t *pop(dctx_slab_t *slab)
     return NULL;
 }
 
+/* Zeroed memory for chunks, from an address that is a multiple of `alignment`. False: there is none. */
+static bool add_block(dctx_slab_t *slab, size_t size, size_t alignment)
+{
+    dctx_slab_block_t *block = dctx_alloc_(sizeof *block);
+    unsigned char *memory = block != NULL ? dctx_calloc_(1, size + alignment) : NULL;
+    if (memory == NULL) {
+        dctx_release_(block);
+        return false;
+    }
+    *block = (dctx_slab_block_t){.next = slab->blocks, .memory = memory};
+    slab->blocks = block;
+    slab->rest = memory + (-(uintptr_t)memory & (alignment - 1));
+    slab->rest_chunks = (unsigned)(size / (DCTX_SLAB_CHUNK * slab->slot_size));
+    return true;
+}
+
+/* Memory for the next chunk; NULL without memory. */
+static unsigned char *new_chunk(dctx_slab_t *slab, uint32_t chunk)
+{
+    size_t size = DCTX_SLAB_CHUNK * slab->slot_size;
+    if (slab->rest_chunks == 0 && chunk >= FEW_CHUNKS && size <= BLOCK &&
+        add_block(slab, BLOCK, HUGE_PAGE))
+        (void)madvise(slab->rest, BLOCK, MADV_HUGEPAGE); /* if not, it is slower */
+    if (slab->rest_chunks == 0 && !add_block(slab, size, DCTX_CACHE_LINE))
+        return NULL;
+    unsigned char *slots = slab->rest;
+    slab->rest += size;
+    slab->rest_chunks--;
+    return slots;
+}
+
 static bool grow(dctx_slab_t *slab)
 {
     uint32_t count = atomic_load_explicit(&slab->count, memory_order_relaxed);
@@ -79,7 +117,7 @@ static bool grow(dctx_slab_t *slab)
             return false;
         atomic_store_explicit(place, page, memory_order_release);
     }
-    unsigned char *slots = dctx_calloc_aligned_(DCTX_SLAB_CHUNK * slab->slot_size);
+    unsigned char *slots = new_chunk(slab, chunk);
     if (slots == NULL)
         return false;
     for (uint32_t i = 0; i < DCTX_SLAB_CHUNK; i++) {

@@ -35,12 +35,21 @@ typedef struct dctx_slab_page {
     _Atomic(unsigned char *) chunks[DCTX_SLAB_PAGE];
 } dctx_slab_page_t;
 
+/* Memory for chunks. */
+typedef struct dctx_slab_block {
+    struct dctx_slab_block *next;
+    void *memory; /* as it was allocated */
+} dctx_slab_block_t;
+
 typedef struct dctx_slab {
     size_t slot_size;
     void (*init)(void *slot); /* for each new slot, zeroed but for its number */
     _Atomic(uint64_t) free;   /* tag << 32 | number + 1; any thread, by compare-and-swap */
     _Atomic(uint32_t) count;  /* slots that there are; grows under the lock */
     pthread_mutex_t grow_lock;
+    dctx_slab_block_t *blocks; /* under the lock, as what follows */
+    unsigned char *rest;       /* of the last block: room for so many chunks */
+    unsigned rest_chunks;
     _Atomic(dctx_slab_page_t *) pages[DCTX_SLAB_PAGES]; /* set once, under the lock */
 } dctx_slab_t;
 
