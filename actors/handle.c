@@ -371,7 +371,8 @@ static dctx_plain_t refuse(run_t *run, dctx_message_t *message, dctx_error_t err
 }
 
 /* DCTX_PLAIN_LOOK: it is handled, and nothing is left to do but to release it. */
-static inline dctx_plain_t handle_plainly(run_t *run, dctx_message_t *message, bool is_ask)
+static inline __attribute__((always_inline)) dctx_plain_t
+handle_plainly(run_t *run, dctx_message_t *message, bool is_ask)
 {
     dctx_runner_t *runner = run->runner;
     dctx_actor_t *actor = run->actor;

@@ -10,6 +10,11 @@
 
 enum { REASON_MAX = 255 };
 
+/* What <dcontext/actor.h> has its callers believe. */
+_Static_assert(offsetof(dctx_message_t, type) == offsetof(dctx_message_head_t, type) &&
+                   offsetof(dctx_message_t, value) == offsetof(dctx_message_head_t, value),
+               "the ABI of inline reads");
+
 /* The flags that say what the content is. */
 enum {
     CONTENT_FLAGS =
@@ -294,7 +299,7 @@ static const void *decode(dctx_parcel_t *parcel, const dctx_type_t *type)
     return decoded->value;
 }
 
-const void *dctx_message_get(const dctx_message_t *message, const dctx_type_t *type)
+const void *(dctx_message_get)(const dctx_message_t *message, const dctx_type_t *type)
 {
     if (message == NULL || type == NULL)
         return NULL;

@@ -371,13 +371,6 @@ size_t dctx_scope_unwind_(dctx_scope_t *scope)
     return above;
 }
 
-bool dctx_scope_is_fresh_(const dctx_scope_t *scope)
-{
-    const dctx_thread_t *thread = dctx_hot_.thread;
-    return thread != NULL && thread->top->serial == scope->serial_ &&
-           thread->top->flags == DCTX_FRAME_ATTACH && thread->state->pristine;
-}
-
 dctx_error_t dctx_scope_error(const dctx_scope_t *scope)
 {
     return scope != NULL ? scope->error_ : DCTX_OK;

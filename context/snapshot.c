@@ -205,16 +205,11 @@ const dctx_snapshot_t *dctx_captured_(void)
                                                       : NULL;
 }
 
-dctx_snapshot_t *dctx_forked_(void)
+dctx_snapshot_t *dctx_forked_before_(void)
 {
     const dctx_thread_t *thread = dctx_hot_.thread;
-    if (__builtin_expect(thread == NULL, 0))
-        return NULL;
-    const dctx_state_t *state = thread->state;
-    if (!state->pristine)
-        return state->kept.cached[DCTX_FORK];
-    /* Unless it has a scope to join first. */
-    return dctx_hot_.asked == NULL ? attached_for(thread, DCTX_FORK) : NULL;
+    return thread != NULL && !thread->state->pristine ? thread->state->kept.cached[DCTX_FORK]
+                                                      : NULL;
 }
 
 dctx_error_t dctx_capture(dctx_snapshot_t **ret_snapshot)

@@ -13,7 +13,7 @@
 
 __thread dctx_hot_t dctx_hot_ __attribute__((tls_model("initial-exec")));
 
-/* What <dcontext/inline.h> has its callers believe. */
+/* What <dcontext/inline.h> and <dcontext/internal.h> have their callers believe. */
 #define SAME_PLACE(ours, field, theirs, name)                                                      \
     _Static_assert(offsetof(ours, field) == offsetof(theirs, name), "the ABI of inline reads")
 SAME_PLACE(struct dctx_registry, serial, dctx_registry_head_t, serial);
@@ -22,6 +22,15 @@ SAME_PLACE(struct dctx_key, index, dctx_key_head_t, index);
 SAME_PLACE(struct dctx_key, kind, dctx_key_head_t, kind);
 SAME_PLACE(dctx_value_t, data, dctx_value_head_t, data);
 SAME_PLACE(dctx_table_t, slots, dctx_table_head_t, slots);
+SAME_PLACE(dctx_frame_t, serial, dctx_frame_head_t, serial);
+SAME_PLACE(dctx_frame_t, flags, dctx_frame_head_t, flags);
+SAME_PLACE(dctx_state_t, attached, dctx_state_head_t, attached);
+SAME_PLACE(dctx_state_t, names_start, dctx_state_head_t, names_start);
+SAME_PLACE(dctx_state_t, pristine, dctx_state_head_t, pristine);
+SAME_PLACE(dctx_thread_t, top, dctx_thread_head_t, top);
+SAME_PLACE(dctx_thread_t, state, dctx_thread_head_t, state);
+SAME_PLACE(dctx_thread_t, name_count, dctx_thread_head_t, name_count);
+_Static_assert(DCTX_FRAME_ATTACH == DCTX_FRAME_ATTACHED_, "the ABI of inline reads");
 _Static_assert(DCTX_KINDS == 2 && DCTX_KIND_BROADCAST == 0, "the ABI of inline reads");
 _Static_assert(DCTX_SLOTS_MAX < 1 << DCTX_BOUND_INDEX_BITS_, "an index fits in bound_");
 

@@ -239,6 +239,9 @@ DCTX_EXPORT void dctx_message_destroy(dctx_message_t **message_p);
  * Errors: NULL. Thread-safety: the callback it came to. Limits and units: none.
  */
 DCTX_EXPORT const void *dctx_message_get(const dctx_message_t *message, const dctx_type_t *type);
+#define dctx_message_get(message, type)                                                            \
+    dctx_message_get_inline_(message,                                                              \
+                             type) /* the same without a call; (dctx_message_get)() calls */
 /*
  * Looking at a message: its type's name, "" for none; whether it is an ask; whether it came from
  * another node; why an ask failed, in words, as the other side gave them, "" when it gave none; and the
@@ -299,6 +302,25 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_reply_to_error(dctx_reply_to_t **r
                                                              dctx_error_t error,
                                                              const char *reason);
 DCTX_EXPORT void dctx_reply_to_destroy(dctx_reply_to_t **reply_to_p);
+
+/* ---- private --------------------------------------------------------------------------------- */
+
+/* What is in most messages is there as it is. This is the beginning of the library's struct, and part of its ABI;
+ * message.c asserts that it is true. */
+typedef struct __attribute__((may_alias)) dctx_message_head {
+    uint64_t node_[2];
+    const dctx_type_t *type; /* of what `value` points to; NULL: it is not so simple */
+    const void *value;
+} dctx_message_head_t;
+
+static inline const void *dctx_message_get_inline_(const dctx_message_t *message,
+                                                   const dctx_type_t *type)
+{
+    const dctx_message_head_t *head = (const dctx_message_head_t *)(const void *)message;
+    return message != NULL && type != NULL && head->type == type
+               ? head->value
+               : (dctx_message_get)(message, type);
+}
 
 #ifdef __cplusplus
 }

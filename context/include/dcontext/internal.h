@@ -221,16 +221,58 @@ DCTX_EXPORT dctx_error_t dctx_attach_taken_(dctx_snapshot_t *snapshot, const cha
  * for it: what dctx_attach_scope() would refuse, this refuses. */
 DCTX_EXPORT dctx_error_t dctx_attach_ready_(const char *name, size_t size);
 
-/* True if the attachment is the innermost and nothing was done in it but reading, so that ending it
- * and attaching the same again would come to the same. */
-DCTX_EXPORT bool dctx_scope_is_fresh_(const dctx_scope_t *scope);
-
 /* So many references at once. */
 DCTX_EXPORT void dctx_snapshot_ref_many_(const dctx_snapshot_t *snapshot, size_t count);
 DCTX_EXPORT void dctx_snapshot_unref_many_(dctx_snapshot_t *snapshot, size_t count);
 
+/*
+ * Two questions that are asked for every message, without a call. What stands here of the context library's structs
+ * is the beginning of them; thread.c asserts that it is true.
+ */
+typedef struct __attribute__((may_alias)) dctx_frame_head {
+    uint64_t serial;
+    uint32_t undo_start;
+    uint8_t flags;
+} dctx_frame_head_t;
+typedef struct __attribute__((may_alias)) dctx_state_head {
+    dctx_registry_t *registry;
+    struct dctx_table *table[2];
+    dctx_snapshot_t *attached;
+    uint32_t names_start;
+    uint32_t undo_start;
+    bool pristine;
+} dctx_state_head_t;
+typedef struct __attribute__((may_alias)) dctx_thread_head {
+    const dctx_frame_head_t *top;
+    const void *limit;
+    uint64_t serial;
+    const dctx_state_head_t *state;
+    const void *state_limit;
+    const void *names;
+    uint32_t name_count;
+} dctx_thread_head_t;
+#define DCTX_FRAME_ATTACHED_ 64
+
+/* True if the attachment is the innermost and nothing was done in it but reading, so that ending it
+ * and attaching the same again would come to the same. */
+static inline bool dctx_scope_is_fresh_(const dctx_scope_t *scope)
+{
+    const dctx_thread_head_t *thread = (const dctx_thread_head_t *)(const void *)dctx_hot_.thread;
+    return thread != NULL && thread->top->serial == scope->serial_ &&
+           thread->top->flags == DCTX_FRAME_ATTACHED_ && thread->state->pristine;
+}
+
 /* What dctx_fork() would give, as dctx_captured_(). */
-DCTX_EXPORT dctx_snapshot_t *dctx_forked_(void);
+DCTX_EXPORT dctx_snapshot_t *dctx_forked_before_(void);
+static inline dctx_snapshot_t *dctx_forked_(void)
+{
+    const dctx_thread_head_t *thread = (const dctx_thread_head_t *)(const void *)dctx_hot_.thread;
+    /* That is what is attached, if nothing was done in it and it goes by no name of its own. */
+    if (thread != NULL && thread->state->pristine && dctx_hot_.asked == NULL &&
+        thread->name_count == thread->state->names_start)
+        return thread->state->attached;
+    return dctx_forked_before_();
+}
 
 /*
  * Closes the scope or attachment behind the token and all that were opened after it and are still
