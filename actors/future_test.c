@@ -754,40 +754,7 @@ Test(future, a_descriptor_is_readable_from_the_end_on, .init = fixture_init)
     dctx_future_unref(&future);
 }
 
-/* ---- threads --------------------------------------------------------------------------------- */
-
-typedef struct waiting {
-    dctx_future_t *future;
-    uint64_t value;
-} waiting_t;
-
-static void *wait_for_it(void *arg)
-{
-    waiting_t *waiting = arg;
-    dctx_result_t result;
-    if (dctx_future_wait(waiting->future, WAIT_MS, &result) == DCTX_OK && result.error == DCTX_OK)
-        waiting->value = *(const uint64_t *)result.value;
-    return NULL;
-}
-
-Test(future, many_threads_wait_for_one, .init = fixture_init, .timeout = 60)
-{
-    enum { THREADS = 4 };
-    pthread_t threads[THREADS];
-    waiting_t waiting[THREADS];
-    dctx_future_t *future = NULL;
-    dctx_promise_t *promise = promise_of(&future);
-    for (int i = 0; i < THREADS; i++) {
-        waiting[i] = (waiting_t){.future = future};
-        cr_assert_eq(pthread_create(&threads[i], NULL, wait_for_it, &waiting[i]), 0);
-    }
-    complete(&promise, 9);
-    for (int i = 0; i < THREADS; i++) {
-        pthread_join(threads[i], NULL);
-        cr_assert_eq(waiting[i].value, 9);
-    }
-    dctx_future_unref(&future);
-}
+/* ---- waiting inside -------------------------------------------------------------------------- */
 
 /* Waits for what comes of the same end, which this thread itself has yet to run. */
 static dctx_error_t wait_inside(const dctx_result_t *result, dctx_promise_t **promise_p, void *arg)
@@ -810,47 +777,4 @@ Test(future, waiting_inside_does_not_wait_for_itself, .init = fixture_init, .tim
     dctx_future_unref(&future);
     dctx_future_unref(&waits);
     dctx_future_unref(&mapped);
-}
-
-/* on_cancel in one thread, and the promise used in another: the use waits for the call. */
-typedef struct slow_hook {
-    gate_t entered, leave;
-    _Atomic(bool) over;
-    dctx_future_t *future;
-} slow_hook_t;
-
-static void hook(void *arg)
-{
-    slow_hook_t *slow = arg;
-    gate_pass(&slow->entered);
-    cr_assert(gate_wait(&slow->leave, 1));
-    slow->over = true;
-}
-
-static void *cancel_it(void *arg)
-{
-    dctx_future_cancel(((slow_hook_t *)arg)->future, NULL);
-    return NULL;
-}
-
-static void *let_leave(void *arg)
-{
-    gate_pass(&((slow_hook_t *)arg)->leave);
-    return NULL;
-}
-
-Test(future, using_a_promise_waits_for_on_cancel, .init = fixture_init, .timeout = 60)
-{
-    slow_hook_t slow = {.entered = GATE_INIT, .leave = GATE_INIT};
-    pthread_t canceller, releaser;
-    dctx_promise_t *promise = promise_of(&slow.future);
-    cr_assert_eq(dctx_promise_on_cancel(promise, hook, &slow), DCTX_OK);
-    cr_assert_eq(pthread_create(&canceller, NULL, cancel_it, &slow), 0);
-    cr_assert(gate_wait(&slow.entered, 1));
-    cr_assert_eq(pthread_create(&releaser, NULL, let_leave, &slow), 0);
-    dctx_promise_destroy(&promise);
-    cr_assert(slow.over);
-    pthread_join(canceller, NULL);
-    pthread_join(releaser, NULL);
-    dctx_future_unref(&slow.future);
 }

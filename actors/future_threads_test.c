@@ -248,3 +248,81 @@ Test(future_threads, one_of_completing_and_cancelling_wins, .init = fixture_init
     }
     cr_assert_leq(cancelled, 300);
 }
+
+typedef struct waiting {
+    dctx_future_t *future;
+    uint64_t value;
+} waiting_t;
+
+static void *wait_for_it(void *arg)
+{
+    waiting_t *waiting = arg;
+    dctx_result_t result;
+    if (dctx_future_wait(waiting->future, WAIT_MS, &result) == DCTX_OK && result.error == DCTX_OK)
+        waiting->value = *(const uint64_t *)result.value;
+    return NULL;
+}
+
+Test(future_threads, many_threads_wait_for_one, .init = fixture_init, .timeout = 60)
+{
+    pthread_t threads[THREADS];
+    waiting_t waiting[THREADS];
+    dctx_future_t *future = NULL;
+    dctx_promise_t *promise = NULL;
+    cr_assert_eq(dctx_promise_new(&promise, &future), DCTX_OK);
+    for (int i = 0; i < THREADS; i++) {
+        waiting[i] = (waiting_t){.future = future};
+        cr_assert_eq(pthread_create(&threads[i], NULL, wait_for_it, &waiting[i]), 0);
+    }
+    const uint64_t nine = 9;
+    cr_assert_eq(dctx_promise_complete(&promise, DCTX_TYPE_UINT64, &nine), DCTX_OK);
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        cr_assert_eq(waiting[i].value, 9);
+    }
+    dctx_future_unref(&future);
+}
+
+/* on_cancel in one thread, and the promise used in another: the use waits for the call. */
+typedef struct slow_hook {
+    gate_t entered, leave;
+    _Atomic(bool) over;
+    dctx_future_t *future;
+} slow_hook_t;
+
+static void hook(void *arg)
+{
+    slow_hook_t *slow = arg;
+    gate_pass(&slow->entered);
+    cr_assert(gate_wait(&slow->leave, 1));
+    slow->over = true;
+}
+
+static void *cancel_it(void *arg)
+{
+    dctx_future_cancel(((slow_hook_t *)arg)->future, NULL);
+    return NULL;
+}
+
+static void *let_leave(void *arg)
+{
+    gate_pass(&((slow_hook_t *)arg)->leave);
+    return NULL;
+}
+
+Test(future_threads, using_a_promise_waits_for_on_cancel, .init = fixture_init, .timeout = 60)
+{
+    slow_hook_t slow = {.entered = GATE_INIT, .leave = GATE_INIT};
+    pthread_t canceller, releaser;
+    dctx_promise_t *promise = NULL;
+    cr_assert_eq(dctx_promise_new(&promise, &slow.future), DCTX_OK);
+    cr_assert_eq(dctx_promise_on_cancel(promise, hook, &slow), DCTX_OK);
+    cr_assert_eq(pthread_create(&canceller, NULL, cancel_it, &slow), 0);
+    cr_assert(gate_wait(&slow.entered, 1));
+    cr_assert_eq(pthread_create(&releaser, NULL, let_leave, &slow), 0);
+    dctx_promise_destroy(&promise);
+    cr_assert(slow.over);
+    pthread_join(canceller, NULL);
+    pthread_join(releaser, NULL);
+    dctx_future_unref(&slow.future);
+}
