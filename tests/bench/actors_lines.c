@@ -139,7 +139,7 @@ static void *open_ring(const carried_t *carried)
 typedef struct flow flow_t;
 
 typedef struct source {
-    flow_t *flow;
+    _Alignas(64) flow_t *flow;
     uint64_t index;
     uint64_t left; /* to send: its own */
     dctx_ref_t ref;
@@ -149,10 +149,11 @@ struct flow {
     const carried_t *carried;
     unsigned senders;
     uint64_t batch; /* for a credit */
-    source_t sources[SENDERS];
-    uint64_t since[SENDERS]; /* got of each since its last credit: the sink's own */
-    uint64_t got, target;
     dctx_ref_t sink;
+    source_t sources[SENDERS];
+    /* The sink's own, and on cache lines of its own: got of each since its last credit, and in all. */
+    _Alignas(64) uint64_t since[SENDERS];
+    uint64_t got, target;
     sem_t done;
 };
 
@@ -209,8 +210,10 @@ static void flow_many(void *arg, uint64_t count)
 
 static void *flow_open(const carried_t *carried, unsigned senders)
 {
-    flow_t *flow = calloc(1, sizeof *flow);
-    BENCH_REQUIRE(flow != NULL && sem_init(&flow->done, 0, 0) == 0);
+    flow_t *flow = aligned_alloc(_Alignof(flow_t), sizeof *flow);
+    BENCH_REQUIRE(flow != NULL);
+    memset(flow, 0, sizeof *flow);
+    BENCH_REQUIRE(sem_init(&flow->done, 0, 0) == 0);
     flow->carried = carried;
     flow->senders = senders;
     flow->batch = BATCH / senders;
