@@ -1,6 +1,6 @@
 /*
- * W3C baggage. Members that a key claims become its value; all others travel on as text, and so do the
- * properties of a claimed one as long as its value stays.
+ * W3C baggage. Members that a key claims become its value; all others travel on as text, and so do
+ * the properties of a claimed one as long as its value stays.
  */
 #include "baggage.h"
 

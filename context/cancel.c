@@ -1,11 +1,11 @@
 /*
  * Cancel scopes: a tree, and who is told.
  *
- * Each tree has one of a fixed number of locks, which guards its shape, the registrations, and who is
- * being called. It is held for a few loads and stores, or for a walk through what is being cancelled,
- * and never while anything is called: a canceller moves the watches it finds to a list of its own, and
- * takes them from there one by one. A watch is in exactly one list, or in none, so that unwatching needs
- * not know which.
+ * Each tree has one of a fixed number of locks, which guards its shape, the registrations, and who
+ * is being called. It is held for a few loads and stores, or for a walk through what is being
+ * cancelled, and never while anything is called: a canceller moves the watches it finds to a list
+ * of its own, and takes them from there one by one. A watch is in exactly one list, or in none, so
+ * that unwatching needs not know which.
  */
 #include "cancel.h"
 
@@ -52,7 +52,7 @@ static uint32_t next_tree; /* relaxed: any spread will do */
 /* Its address tells threads apart. */
 static __thread char here;
 
-/* ---- why --------------------------------------------------------------------------------------- */
+/* ---- why ------------------------------------------------------------------------------------- */
 
 /* Where there was no memory for words. */
 static dctx_cause_t wordless[2] = {
@@ -106,7 +106,7 @@ static void unref_cause(dctx_cause_t *cause)
         dctx_release_(cause);
 }
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static tree_t *tree_of(const dctx_cancel_t *cancel)
 {
@@ -188,7 +188,7 @@ void dctx_cancel_unref(dctx_cancel_t **cancel_p)
     }
 }
 
-/* ---- being told -------------------------------------------------------------------------------- */
+/* ---- being told ------------------------------------------------------------------------------ */
 
 static void link_watch(dctx_cancel_watch_t **head, dctx_cancel_watch_t *watch)
 {
@@ -302,7 +302,7 @@ static void fire(tree_t *tree, firing_t *firing)
     *place = firing->next;
 }
 
-/* ---- cancelling -------------------------------------------------------------------------------- */
+/* ---- cancelling ------------------------------------------------------------------------------ */
 
 /* The next scope below `top`; what is below one that is `skipped` is left out. */
 static dctx_cancel_t *after(dctx_cancel_t *cancel, const dctx_cancel_t *top, bool skipped)
@@ -393,7 +393,7 @@ dctx_error_t dctx_cancel_fd(dctx_cancel_t *cancel, int *ret_fd)
     return *ret_fd >= 0 ? DCTX_OK : dctx_fail_(DCTX_ERR_IO, "no eventfd: %s", strerror(error));
 }
 
-/* ---- the context ------------------------------------------------------------------------------- */
+/* ---- the context ----------------------------------------------------------------------------- */
 
 static dctx_error_t copy(void *dst, const void *src)
 {
@@ -434,9 +434,10 @@ static dctx_value_t *value_in(const dctx_table_t *table, const dctx_key_t *key)
 }
 
 /*
- * What the thread is asked for has a scope only when it is needed. It is entered when the context still
- * is what came with the ask, however much else was set in it: another context that was attached since
- * belongs to other work; and who has entered a scope since, or left all, is where he wants to be.
+ * What the thread is asked for has a scope only when it is needed. It is entered when the context
+ * still is what came with the ask, however much else was set in it: another context that was
+ * attached since belongs to other work; and who has entered a scope since, or left all, is where he
+ * wants to be.
  */
 dctx_error_t dctx_cancel_join_(void)
 {
@@ -488,7 +489,7 @@ dctx_error_t dctx_cancel_detach(void)
     return dctx_known_set_(DCTX_KNOWN_CANCEL, &(dctx_cancel_t *){NULL});
 }
 
-/* ---- asking ------------------------------------------------------------------------------------ */
+/* ---- asking ---------------------------------------------------------------------------------- */
 
 /* What the asker has to say, where the context is his and not another that was attached. */
 static dctx_error_t ask_asker(void)

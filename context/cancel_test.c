@@ -450,8 +450,8 @@ static bool descends(int node, int from)
     return node == from;
 }
 
-/* A node that is only kept by its children has no reference of ours; so whether it may be used again
- * is whether somebody names it as a parent. */
+/* A node that is only kept by its children has no reference of ours; so whether it may be used
+ * again is whether somebody names it as a parent. */
 static bool is_named(int node)
 {
     for (int i = 0; i < NODES; i++)

@@ -1,4 +1,5 @@
-/* The well-known contexts: their keys, the trace, and the small ones. Deadlines have a file of their own. */
+/* The well-known contexts: their keys, the trace, and the small ones.
+ * Deadlines have a file of their own. */
 #include "fixture.h"
 
 static uint64_t count_up(void *arg)

@@ -534,7 +534,8 @@ Test(deadline, by_the_coarse_clock, .timeout = 30)
             OK(dctx_capture(&early));
         }
         cr_assert(!dctx_snapshot_expired(late));
-        /* The ticker may be kept from a busy machine's cores for a while; the test's time limit bounds this. */
+        /* The ticker may be kept from a busy machine's cores for a while;
+         * the test's time limit bounds this. */
         while (!dctx_snapshot_expired(early)) {
             cr_assert(started, "the precise clock is right at once");
             sched_yield();

@@ -15,7 +15,8 @@ struct dctx_extraction {
     dctx_error_t error; /* DCTX_ERR_NOMEM sticks */
 };
 
-/* As dctx_extraction_set(), for a value whose encoding is known to take at most `encoded` bytes. True if it is set. */
+/* As dctx_extraction_set(), for a value whose encoding is known to take at most `encoded` bytes.
+ * True if it is set. */
 bool dctx_extraction_put_(dctx_extraction_t *extraction, const dctx_key_t *key, const void *value,
                           size_t encoded);
 void dctx_extraction_over_limit_(dctx_extraction_t *extraction);
@@ -39,7 +40,8 @@ extern const dctx_propagator_t dctx_propagator_finagle_http_;
 extern const dctx_propagator_t dctx_propagator_finagle_mux_;
 extern const dctx_propagator_t dctx_propagator_tracecontext_;
 
-/* Sets an extracted trace. What another format told of the same span, and this one cannot tell, stays. */
+/* Sets an extracted trace. What another format told of the same span,
+ * and this one cannot tell, stays. */
 void dctx_extraction_trace_(dctx_extraction_t *extraction, const dctx_trace_t *trace);
 
 /* ---- header text ---- */

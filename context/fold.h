@@ -23,8 +23,8 @@ static inline uint8_t dctx_fold1_(uint8_t c)
     return c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : c;
 }
 
-/* The last bytes of a name, folded: eight of them, or all if there are fewer. Equal names give equal words; names of
- * one size below eight that give equal words are equal. */
+/* The last bytes of a name, folded: eight of them, or all if there are fewer. Equal names give
+ * equal words; names of one size below eight that give equal words are equal. */
 static inline uint64_t dctx_fold_tail_(const uint8_t *p, size_t size)
 {
     uint64_t word;

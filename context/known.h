@@ -1,6 +1,6 @@
 /*
- * The library's own keys, under the reserved prefix "dctx.". Every registry gets them when it is frozen, so that
- * those of all processes agree and no program has to ask for them.
+ * The library's own keys, under the reserved prefix "dctx.". Every registry gets them when it is
+ * frozen, so that those of all processes agree and no program has to ask for them.
  */
 #ifndef DCTX_KNOWN_H
 #define DCTX_KNOWN_H
@@ -34,8 +34,8 @@ typedef struct dctx_claim {
     size_t size;
 } dctx_claim_t;
 
-/* Whether a user may register this: DCTX_ERR_INVALID for the reserved prefix, and for a baggage name that
- * cannot be one. */
+/* Whether a user may register this: DCTX_ERR_INVALID for the reserved prefix, and for a baggage
+ * name that cannot be one. */
 dctx_error_t dctx_known_check_(const dctx_key_options_t *options);
 
 /* At the freeze: adds the library's keys; after it: gathers what is looked up through them.

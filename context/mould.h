@@ -4,8 +4,8 @@
  * for the bytes inside its values is as well-formed as that one was, is within the same limits, and
  * its parts lie in the same places: so it is compared, and then cast, instead of parsed.
  *
- * A stamp that was cast goes back to its mould when it dies on the same thread, with all that is the
- * same in the next one; there is one at most in each.
+ * A stamp that was cast goes back to its mould when it dies on the same thread, with all that is
+ * the same in the next one; there is one at most in each.
  *
  * Bounded: a few moulds a thread, of stamps of a bounded size, made only of shapes that came more
  * than once, replaced by those that come.
@@ -47,7 +47,8 @@ typedef struct dctx_mould {
 bool dctx_mould_fits_(const dctx_mould_t *mould, const dctx_registry_t *registry,
                       const uint8_t *data, size_t size);
 
-/* Where the shape of a stamp of that size would be; NULL where none is kept. `moulds` may be NULL. */
+/* Where the shape of a stamp of that size would be; NULL where none is kept.
+ * `moulds` may be NULL. */
 static inline dctx_mould_t *dctx_mould_place_(dctx_mould_t *moulds, size_t size)
 {
     return moulds != NULL && size <= DCTX_MOULD_BYTES ? &moulds[size % DCTX_MOULDS] : NULL;

@@ -494,7 +494,8 @@ Test(scope, unwinding_closes_what_was_left_open, .init = set_up)
     cr_assert_eq(before.scope_misuse, after.scope_misuse);
 }
 
-/* An attachment with a name, of a snapshot that stays the caller's: only read, and then written to. */
+/* An attachment with a name, of a snapshot that stays the caller's: only read,
+ * and then written to. */
 Test(scope, a_lent_snapshot_is_held_by_who_lent_it, .init = set_up)
 {
     dctx_snapshot_t *snapshot = NULL, *inside = NULL;
@@ -564,7 +565,8 @@ Test(scope, a_reference_is_taken_over_by_an_attachment, .init = set_up)
     dctx_snapshot_unref(&snapshot);
 }
 
-/* A context that was written for one message is worth a snapshot when it is sent again, until it changes. */
+/* A context that was written for one message is worth a snapshot when it is sent again,
+ * until it changes. */
 static void *take_room(size_t size, void *arg)
 {
     static uint8_t room[2048];

@@ -162,7 +162,8 @@ static __attribute__((noinline)) dctx_error_t take_slow(uint32_t which,
     return DCTX_OK;
 }
 
-/* What is attached, if it is what a snapshot of the pristine state would be, and its registry is frozen as it must. */
+/* What is attached, if it is what a snapshot of the pristine state would be,
+ * and its registry is frozen as it must. */
 static inline dctx_snapshot_t *attached_for(const dctx_thread_t *thread, uint32_t which)
 {
     dctx_snapshot_t *attached = thread->state->attached;

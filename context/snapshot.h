@@ -43,8 +43,8 @@ void dctx_wire_free_(dctx_wire_t *wire);
 /* Makes memory an empty one, with one reference on it and one on the registry. */
 static inline void dctx_snapshot_init_(dctx_snapshot_t *snapshot, dctx_registry_t *registry)
 {
-    /* One by one: compilers clear a whole struct with an instruction that takes longer to begin than
-     * all of these. */
+    /* One by one: compilers clear a whole struct with an instruction that takes longer to begin
+     * than all of these. */
     snapshot->due.ns = 0;
     dctx_refcount_init(&snapshot->refs, 1);
     snapshot->registry = registry;

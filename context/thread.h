@@ -235,8 +235,8 @@ static inline bool dctx_thread_undoes_first_(const dctx_thread_t *thread)
            (top->flags & (DCTX_FRAME_ATTACH | DCTX_SAVED_TABLE | DCTX_SAVED_TABLE << 1)) == 0;
 }
 
-/* True if the key's value, which was set here, may be written over: nobody else has it, and no scope
- * wants it back. Then it is as if the write had happened. */
+/* True if the key's value, which was set here, may be written over: nobody else has it, and no
+ * scope wants it back. Then it is as if the write had happened. */
 bool dctx_thread_yields_(dctx_thread_t *thread, const dctx_key_t *key, const dctx_value_t *value,
                          dctx_grave_t *grave);
 

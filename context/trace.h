@@ -16,7 +16,8 @@ const dctx_id_source_t *dctx_id_source_of_thread_(void);
 /* At most this many bytes in a stamp, as a value. */
 #define DCTX_TRACE_ENCODED_MAX 48
 
-/* Reads 2 * bytes hexadecimal digits, big-endian, 16 at most. False if one is none; `upper`: A to F count too. */
+/* Reads 2 * bytes hexadecimal digits, big-endian, 16 at most.
+ * False if one is none; `upper`: A to F count too. */
 bool dctx_hex_read_(const char *text, size_t digits, bool upper, uint64_t *ret_value);
 
 /* Writes that many lower-case digits, without a NUL; returns the place behind them. */

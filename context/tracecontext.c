@@ -13,7 +13,8 @@
 #define FLAG_SAMPLED     1
 #define FLAG_RANDOM      2
 
-/* Of a later version only what version 00 has is understood; it may be longer, behind another dash. */
+/* Of a later version only what version 00 has is understood;
+ * it may be longer, behind another dash. */
 static bool parse(dctx_bytes_t value, dctx_trace_t *ret_trace)
 {
     const char *text = value.data;

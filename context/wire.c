@@ -252,7 +252,7 @@ dctx_error_t dctx_snapshot_encode(const dctx_snapshot_t *snapshot, dctx_bytes_t 
     return DCTX_OK;
 }
 
-/* ---- a thread's context, once ----------------------------------------------------------------- */
+/* ---- a thread's context, once ---------------------------------------------------------------- */
 
 /* Past this many bytes a wire form that several messages share is worth its snapshot at once. */
 #define ONCE_BYTES 1024
@@ -314,7 +314,8 @@ static inline bool write_entries(sheet_t *sheet, const dctx_table_t *table, unsi
     return true;
 }
 
-/* memcpy(), for which compilers put an instruction here that takes longer to begin than all this. */
+/* memcpy(), for which compilers put an instruction here that takes longer to begin than all
+ * this. */
 static inline void copy_names(uint8_t *out, const uint8_t *data, size_t size)
 {
     enum { PIECE = 16 };

@@ -16,9 +16,9 @@ typedef struct dctx_claimed {
 
 /*
  * What may enter, in the place of *snapshot_p; of a message without a stamp that itself. (It may be
- * NULL under the default policy, which adds nothing to it.) By the rule on stamps first. Counts, but
- * what becomes of the message is up to the caller. On an error, which is why the context is refused,
- * *snapshot_p stays.
+ * NULL under the default policy, which adds nothing to it.) By the rule on stamps first. Counts,
+ * but what becomes of the message is up to the caller. On an error, which is why the context is
+ * refused, *snapshot_p stays.
  */
 dctx_error_t dctx_claim_take_(const dctx_claimed_t *claimed, dctx_snapshot_t **snapshot_p);
 

@@ -206,7 +206,8 @@ static void drain_held(dctx_link_t *link, dctx_peer_t *peer, dctx_connection_t *
     }
 }
 
-/* By the smaller of the two windows: the other side may not send past its own either, and would wait for us. */
+/* By the smaller of the two windows: the other side may not send past its own either,
+ * and would wait for us. */
 static bool owes_acknowledgement(const dctx_connection_t *connection)
 {
     return (connection->received - connection->told) * 2 >= connection->window;

@@ -35,8 +35,8 @@ const dctx_recalled_t *dctx_recall_(const dctx_registry_t *registry, const dctx_
 
 /*
  * The registry's empty snapshot, for a message that is yet to be received: most do not need it, so
- * it is mostly just kept in place, without a reference, between hold and let_go. These are called in
- * pairs, on one thread.
+ * it is mostly just kept in place, without a reference, between hold and let_go. These are called
+ * in pairs, on one thread.
  */
 typedef struct dctx_at_hand {
     dctx_snapshot_t *snapshot;

@@ -114,7 +114,8 @@ Test(socket, a_settled_port_is_judged_by_its_endpoints, .init = init)
     close_end(&right);
 }
 
-/* It is another thing where messages come from: that of a port which was made late is still asked. */
+/* It is another thing where messages come from: that of a port which was made late is still
+ * asked. */
 Test(socket, a_policy_has_the_last_word, .init = init)
 {
     dctx_policy_t *policy;

@@ -116,8 +116,8 @@ static const char *property(void *frame, const char *name)
     return zframe_meta(frame, name);
 }
 
-/* zmsg_recv(), but that asks the socket after each frame what the frame says itself. NULL: errno says
- * why. */
+/* zmsg_recv(), but that asks the socket after each frame what the frame says itself. NULL: errno
+ * says why. */
 static zmsg_t *receive_frames(void *handle, zframe_t **ret_last)
 {
 #ifdef CZMQ_BUILD_DRAFT_API

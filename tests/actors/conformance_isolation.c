@@ -1,5 +1,6 @@
-/* The laws of isolation: whatever an actor does to its state and its context in a callback, nobody else sees it, nor
- * does it itself in the next one; and whoever ends takes nothing of the others along. */
+/* The laws of isolation: whatever an actor does to its state and its context in a callback, nobody
+ * else sees it, nor does it itself in the next one; and whoever ends takes nothing of the others
+ * along. */
 #include "conformance.h"
 
 #include <sched.h>
@@ -21,7 +22,8 @@ typedef struct life {
 
 typedef struct hall hall_t;
 
-/* What the law knows of an actor. But for `inside` nothing in it is atomic: it is the actor's own, as its state. */
+/* What the law knows of an actor. But for `inside` nothing in it is atomic:
+ * it is the actor's own, as its state. */
 typedef struct seat {
     hall_t *hall;
     int number;

@@ -21,7 +21,8 @@ typedef struct stress_time {
 } stress_time_t;
 bool stress_goes_on(stress_time_t *time);
 
-/* One of two sizes; the full one is a fifth of that where ThreadSanitizer makes all so much slower. */
+/* One of two sizes; the full one is a fifth of that where ThreadSanitizer makes all so much
+ * slower. */
 long stress_size(long in_suite, long in_full);
 
 /* Starts and joins threads. */

@@ -1,5 +1,6 @@
-/* Actors are killed and made anew, or fail and are restarted by supervisors of all strategies, at random, under
- * tells, asks, timers and delayed messages: nothing is lost, each ask ends once, and the counts add up. */
+/* Actors are killed and made anew, or fail and are restarted by supervisors of all strategies, at
+ * random, under tells, asks, timers and delayed messages: nothing is lost, each ask ends once, and
+ * the counts add up. */
 #include "stress.h"
 
 #include <sched.h>

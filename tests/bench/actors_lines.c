@@ -26,8 +26,8 @@ enum {
 static const dctx_key_t *key;
 static dctx_system_t *the_system;
 
-/* The context of a message: of 5 keys and 2 names, or empty. Each sender attaches it anew, so that chains do
- * not grow with each hop. */
+/* The context of a message: of 5 keys and 2 names, or empty. Each sender attaches it anew, so that
+ * chains do not grow with each hop. */
 typedef struct carried {
     dctx_snapshot_t *snapshot;
     bool bare;
@@ -157,8 +157,8 @@ struct flow {
     sem_t done;
 };
 
-/* What a sender is told: to send so many, or that it has one credit more. What it is told late, when it has
- * nothing left to send, changes nothing. */
+/* What a sender is told: to send so many, or that it has one credit more. What it is told late,
+ * when it has nothing left to send, changes nothing. */
 static uint64_t next_batch(uint64_t *left, uint64_t told, uint64_t batch)
 {
     if (told > 0)

@@ -1,7 +1,7 @@
 /*
- * actors_peers.h - other actor systems to measure beside ours: programs that do the same exchanges, where
- * their compilers are installed (`./dev setup peers`). A peer reads "LINE COUNT" and answers with how long
- * it took, so rounds of theirs and of ours alternate in one run.
+ * actors_peers.h - other actor systems to measure beside ours: programs that do the same exchanges,
+ * where their compilers are installed (`./dev setup peers`). A peer reads "LINE COUNT" and answers
+ * with how long it took, so rounds of theirs and of ours alternate in one run.
  */
 #ifndef DCTX_TESTS_ACTORS_PEERS_H
 #define DCTX_TESTS_ACTORS_PEERS_H
@@ -37,7 +37,8 @@ typedef struct peer_line {
 } peer_line_t;
 void peer_run(void *peer_line, uint64_t count);
 
-/* All threads of this process and of the peers on the first core of those we may use, or on all of them. */
+/* All threads of this process and of the peers on the first core of those we may use,
+ * or on all of them. */
 void cores_use_one(bool one);
 
 #endif

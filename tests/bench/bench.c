@@ -8,9 +8,9 @@
 #include <time.h>
 
 /*
- * A round is short, so that on a busy machine most rounds run without being scheduled away, and long
- * enough that the clock's own cost does not show. What crosses threads or processes needs longer
- * ones, and gets fewer.
+ * A round is short, so that on a busy machine most rounds run without being scheduled away, and
+ * long enough that the clock's own cost does not show. What crosses threads or processes needs
+ * longer ones, and gets fewer.
  */
 enum { ROUNDS = 201, QUICK_ROUNDS = 41, LONG_ROUNDS = 31, QUICK_LONG_ROUNDS = 7, QUICK_SHARE = 7 };
 static const double short_round_ns = 2e5;

@@ -50,16 +50,16 @@ void bench_compare(const char *name, bench_fn run, void *arg, const char *refere
 
 /*
  * The parts of the above, for figures of other kinds. An operation's count is chosen so that a
- * round takes a fifth of a millisecond, or what bench_set_round() said (--quick: a seventh of that);
- * *ret_ns are medians, nanoseconds per operation; returns the median ratio.
+ * round takes a fifth of a millisecond, or what bench_set_round() said (--quick: a seventh of
+ * that); *ret_ns are medians, nanoseconds per operation; returns the median ratio.
  */
 void bench_set_round(uint64_t milliseconds);
 double bench_in_turns(bench_fn run, void *arg, bench_fn reference, void *reference_arg,
                       double *ret_ns, double *ret_reference_ns);
 void bench_print(const char *name, double value, const char *unit);
 
-/* For an operation that is done elsewhere, as by another process that keeps the time itself: called from
- * the operation, says how long all of it took. */
+/* For an operation that is done elsewhere, as by another process that keeps the time itself: called
+ * from the operation, says how long all of it took. */
 void bench_took(uint64_t nanoseconds);
 
 /* Prints M if it was used. Returns the exit status: 1 if nothing was measured, as when no name

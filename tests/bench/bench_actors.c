@@ -5,8 +5,8 @@
  * reads one key. Lines named .vs_zmq are rates beside plain libzmq: more is faster. Between
  * processes its messages have the same bytes; inside one they are 8 bytes without any context
  * (.vs_zmq) and with the bytes of a stamp (.vs_zmq_stamped). Lines named .context_cost are the cost
- * of a message with context, to one without; .bounded_cost and .metered_cost of one to an actor with
- * a mailbox_limit, and to one that is measured, to one to an actor with neither.
+ * of a message with context, to one without; .bounded_cost and .metered_cost of one to an actor
+ * with a mailbox_limit, and to one that is measured, to one to an actor with neither.
  */
 #include <fcntl.h>
 #include <math.h>

@@ -1,8 +1,10 @@
 /*
- * bench_carriers.c - what other systems' headers cost, in M: one malloc(17) + memcpy + free in the same run.
+ * bench_carriers.c - what other systems' headers cost, in M: one malloc(17) + memcpy + free in the
+ * same run.
  *
- * The headers are those of one HTTP request: a traceparent, a tracestate of 3 members, a baggage of 5.
- * `claimed`: the members are values of five keys; otherwise nobody here knows them, and they pass through.
+ * The headers are those of one HTTP request: a traceparent, a tracestate of 3 members, a baggage of
+ * 5. `claimed`: the members are values of five keys; otherwise nobody here knows them, and they
+ * pass through.
  */
 #include <math.h>
 #include <stdio.h>
@@ -124,8 +126,8 @@ static void dequeue_checked(void *arg, uint64_t count)
     BENCH_REQUIRE(expired == 0);
 }
 
-/* Messages whose deadline nobody has looked at before: each was captured for itself. What is timed is
- * the dequeuing. */
+/* Messages whose deadline nobody has looked at before: each was captured for itself. What is timed
+ * is the dequeuing. */
 static void dequeue_new(uint64_t count, bench_fn run)
 {
     uint64_t took = 0;

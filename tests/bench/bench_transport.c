@@ -5,8 +5,8 @@
  * under a context of 5 keys and 2 names. A stamped message is sent with the thread's context, and
  * on receipt restored and checked; the plain one has two zmq_msg_t frames of the same sizes. The
  * lines of a link are those of two nodes with all that a link does: handshake, sequence numbers,
- * flow control, batches. Ratios are rates: 1 is as fast as the reference, more is faster. Beside each
- * stands that of the processor's time, which all threads took together, libzmq's own and the
+ * flow control, batches. Ratios are rates: 1 is as fast as the reference, more is faster. Beside
+ * each stands that of the processor's time, which all threads took together, libzmq's own and the
  * kernel's included: it says what the work was where a busy machine says when it was done.
  */
 #include <pthread.h>

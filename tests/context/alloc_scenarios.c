@@ -58,7 +58,8 @@ static dctx_error_t do_update_present(world_t *world)
     return dctx_update(world->keys[THING], change_thing, text);
 }
 
-/* Of a received value that was never read: it is there, though there may be no memory to decode it. */
+/* Of a received value that was never read: it is there,
+ * though there may be no memory to decode it. */
 static dctx_error_t change_received(void *value, bool present, void *arg)
 {
     cr_assert(present, "taken for absent");

@@ -1,6 +1,7 @@
 /*
  * What a scenario of failing allocations finds: a registry with keys of every kind, a context with
- * values in two scopes, a received snapshot and one taken here. And what can be seen of it, as bytes.
+ * values in two scopes, a received snapshot and one taken here. And what can be seen of it, as
+ * bytes.
  */
 #ifndef DCTX_TESTS_ALLOC_WORLD_H
 #define DCTX_TESTS_ALLOC_WORLD_H

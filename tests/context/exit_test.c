@@ -1,6 +1,7 @@
 /*
- * Threads that end: with scopes open and snapshots attached, with destructors that are busy and with
- * thread-specific data of the application whose destructors use the context, before ours and after.
+ * Threads that end: with scopes open and snapshots attached, with destructors that are busy and
+ * with thread-specific data of the application whose destructors use the context, before ours and
+ * after.
  */
 #include <criterion/criterion.h>
 
@@ -174,8 +175,8 @@ static data_t data[2];
 
 static void make_first_key(void)
 {
-    /* Before the library makes its own, so that this one's destructor comes first; whichever order the
-     * system has, there is one on each side. */
+    /* Before the library makes its own, so that this one's destructor comes first; whichever order
+     * the system has, there is one on each side. */
     cr_assert_eq(pthread_key_create(&data[0].key, at_thread_exit), 0);
     init();
 }

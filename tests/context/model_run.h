@@ -99,8 +99,8 @@ void make_value(run_t *run, int i, mvalue_t *value, giving_t *giving);
 void put(run_t *run, int i, const mvalue_t *value);
 void take_out(run_t *run, int i);
 
-/* Lets an allocation fail, sometimes. True from troubled() if the step failed for it, so that nothing may have
- * changed. */
+/* Lets an allocation fail, sometimes. True from troubled() if the step failed for it, so that
+ * nothing may have changed. */
 void begin_trouble(run_t *run);
 bool troubled(run_t *run, dctx_error_t error);
 

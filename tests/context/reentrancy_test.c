@@ -1,7 +1,7 @@
 /*
- * User code is called in the middle of the library's, and calls back: copy, destroy, encode, decode,
- * migrate, update callbacks and log sinks that set, read, push, pop, capture, attach, encode and
- * decode themselves; and threads that end with everything open.
+ * User code is called in the middle of the library's, and calls back: copy, destroy, encode,
+ * decode, migrate, update callbacks and log sinks that set, read, push, pop, capture, attach,
+ * encode and decode themselves; and threads that end with everything open.
  *
  * What they see is consistent: never a value that was destroyed. What they do holds.
  */
@@ -515,7 +515,8 @@ Test(reentrancy, scope_popped_while_setting, .init = init, .fini = fini)
     on_a_thread(pull_scope_in_copy, NULL);
 }
 
-/* The snapshot whose registry the key belongs to is detached meanwhile, so it is no key any more. */
+/* The snapshot whose registry the key belongs to is detached meanwhile,
+ * so it is no key any more. */
 static void *pull_registry(void *arg)
 {
     (void)arg;

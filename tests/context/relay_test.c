@@ -1,7 +1,7 @@
 /*
- * What a process does not know travels on, byte for byte: three relays that register nothing, each with
- * its own registry, attach what they receive, do some work in a scope, and send it on. The entries
- * arrive as they left, and the chain has grown by the relays' scopes and nothing else.
+ * What a process does not know travels on, byte for byte: three relays that register nothing, each
+ * with its own registry, attach what they receive, do some work in a scope, and send it on. The
+ * entries arrive as they left, and the chain has grown by the relays' scopes and nothing else.
  */
 #include <criterion/criterion.h>
 

@@ -1,6 +1,6 @@
 /*
- * One snapshot on many threads: readers, forks and drops; values that several read first at the same
- * moment; encodings that several ask for; threads, tasks and hand-offs. Most telling under
+ * One snapshot on many threads: readers, forks and drops; values that several read first at the
+ * same moment; encodings that several ask for; threads, tasks and hand-offs. Most telling under
  * ThreadSanitizer.
  */
 #include <criterion/criterion.h>
@@ -360,8 +360,8 @@ Test(threads, several_encode_first, .init = init, .timeout = 60)
 
 /* ---- a maker that goes on writing ---- */
 
-/* One slot, handed over with a lock: the maker writes its own state while others read what it shared
- * and let go of it. */
+/* One slot, handed over with a lock: the maker writes its own state while others read what it
+ * shared and let go of it. */
 typedef struct hand {
     pthread_mutex_t lock;
     pthread_cond_t turned;

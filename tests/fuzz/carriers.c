@@ -113,8 +113,8 @@ void fuzz_carrier(const char *names, const uint8_t *data, size_t size)
         dctx_headers_destroy(&headers[i]);
     dctx_propagators_destroy(&propagators);
     MUST(dctx_is_empty());
-    /* The first run leaves the thread's own memory; later ones no more than chains of the few stamps whose
-     * shapes the thread keeps. */
+    /* The first run leaves the thread's own memory; later ones no more than chains of the few
+     * stamps whose shapes the thread keeps. */
     static size_t own;
     if (own == 0)
         own = watch_live_blocks();

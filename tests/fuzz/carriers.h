@@ -1,7 +1,7 @@
 /*
- * What the fuzz targets of the carriers share: headers from lines of text, extracted, injected, and extracted
- * again. Whatever comes in, extracting succeeds, what came out of it fits a stamp, and what is injected is clean
- * and stays the same from then on.
+ * What the fuzz targets of the carriers share: headers from lines of text, extracted, injected, and
+ * extracted again. Whatever comes in, extracting succeeds, what came out of it fits a stamp, and
+ * what is injected is clean and stays the same from then on.
  */
 #ifndef DCTX_FUZZ_CARRIERS_H
 #define DCTX_FUZZ_CARRIERS_H

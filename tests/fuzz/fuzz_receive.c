@@ -1,7 +1,7 @@
 /*
- * The receive path: a message of one or two frames, the last of which is the input, with magic bytes in
- * front or without, received under a strict policy and under the default one. What is accepted must
- * be sent on and received again.
+ * The receive path: a message of one or two frames, the last of which is the input, with magic
+ * bytes in front or without, received under a strict policy and under the default one. What is
+ * accepted must be sent on and received again.
  */
 #include <stdint.h>
 #include <stdlib.h>

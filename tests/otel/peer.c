@@ -1,5 +1,6 @@
 /*
- * peer.c - this side of the exchange with OpenTelemetry's propagators; driven by exchange.mjs, line by line.
+ * peer.c - this side of the exchange with OpenTelemetry's propagators; driven by exchange.mjs, line
+ * by line.
  *
  *     extract NAMES           what follows are headers, NAME: VALUE, up to an empty line
  *     inject NAMES            what follows is a context, up to an empty line:
@@ -7,8 +8,8 @@
  *         state TEXT
  *         claim NAME HEX
  *
- * Answers: the context, in the same lines and with `passing TEXT` and `report MALFORMED OVER_LIMIT`, or
- * the headers; then a line with a dot.
+ * Answers: the context, in the same lines and with `passing TEXT` and `report MALFORMED
+ * OVER_LIMIT`, or the headers; then a line with a dot.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /*
- * A node for tests in other languages: it answers what it is asked and says what it saw. Ends when its standard
- * input does.
+ * A node for tests in other languages: it answers what it is asked and says what it saw. Ends when
+ * its standard input does.
  *
  *     link_echo [heartbeat-ms [window [peer endpoint]]]
  *     link_echo curve DIRECTORY    under CURVE, for who is in the directory
@@ -8,10 +8,12 @@
  * Prints the endpoint to dial; under CURVE the key that it proves to have, too. Asked as
  *     see       replies "CHAIN|TENANT|UNKNOWN ENTRIES|TEXT"
  *     back      tells the asker's "back" the same text, in the context of the ask; then replies
- *     many      tells the asker's "many" the text as often as the text says, in the context of the ask; no reply
+ *     many      tells the asker's "many" the text as often as the text says, in the context of
+ *               the ask; no reply
  *     count     replies how many messages it was told
  *     who       replies the asker's key
- * and all else with the error "no actor". When a peer comes up that it dialled, it asks it "hello?" for "world".
+ * and all else with the error "no actor". When a peer comes up that it dialled, it asks it "hello?"
+ * for "world".
  */
 #include <inttypes.h>
 #include <poll.h>

@@ -2,13 +2,14 @@
  * A socket for tests in other languages.
  *
  *     stamp_echo                  a REP; prints the endpoint to dial
- *     stamp_echo curve DIRECTORY  the same under CURVE, for who is in the directory; prints the endpoint, then the
- *                                 key that it proves to have
- *     stamp_echo ask ENDPOINT [KEY]  a REQ, under CURVE if there is the server's key; prints "CHAIN|TENANT|UNKNOWN
- *                                 ENTRIES" of the answer, and each frame of it in a line
+ *     stamp_echo curve DIRECTORY  the same under CURVE, for who is in the directory; prints the
+ *                                 endpoint, then the key that it proves to have
+ *     stamp_echo ask ENDPOINT [KEY]  a REQ, under CURVE if there is the server's key; prints
+ *                                 "CHAIN|TENANT|UNKNOWN ENTRIES" of the answer, and each frame
+ *                                 of it in a line
  *
- * A REP answers each message with "CHAIN|TENANT|UNKNOWN ENTRIES|KEY OF THE PEER" and the message's own frames, stamped
- * with the context that came, under the scope "echo"; and ends when told "end".
+ * A REP answers each message with "CHAIN|TENANT|UNKNOWN ENTRIES|KEY OF THE PEER" and the message's
+ * own frames, stamped with the context that came, under the scope "echo"; and ends when told "end".
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,8 +52,8 @@ static void serve(zsock_t *socket)
         zframe_t *last = zmsg_last(message);
         end = zframe_streq(last, "end");
         must(dctx_attach(snapshot, &scope), "attach");
-        /* An empty context stays empty: a scope of our own would make one. Who sent it is no context of the
-         * sender's. */
+        /* An empty context stays empty: a scope of our own would make one. Who sent it is no
+         * context of the sender's. */
         if (dctx_snapshot_chain_length(snapshot) + dctx_snapshot_unknown_count(snapshot) == 0 &&
             dctx_get(tenant_key) == NULL) {
             must(dctx_send(socket, &message), "send");

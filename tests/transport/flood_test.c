@@ -205,7 +205,8 @@ Test(flood, takes_little_of_a_good_peers_rate)
     }
     /* In the same processor time: good ones alone, and good ones among as many bad. */
     double kept = 0.5 / (double)beside / (LOAD / (double)alone);
-    /* What a sanitizer makes of either is its own affair; under one it is enough that all arrived. */
+    /* What a sanitizer makes of either is its own affair;
+     * under one it is enough that all arrived. */
     cr_assert_geq(kept, SANITIZED ? 0 : 0.8, "%.2f is left: %.0f ns a message alone, %.0f beside",
                   kept, (double)alone / SLICE, (double)beside / SLICE);
     close_peers(&peers);

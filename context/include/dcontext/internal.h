@@ -34,8 +34,8 @@ DCTX_EXPORT char *dctx_strndup_(const char *data, size_t size); /* size bytes an
 DCTX_EXPORT dctx_error_t dctx_fail_(dctx_error_t error, const char *format, ...)
     __attribute__((cold, format(printf, 2, 3)));
 
-/* Errors of this thread have no detail from now on, or have one again; returns how it was. For what nobody would
- * read: to put a flood's errors into words costs more than to find them. */
+/* Errors of this thread have no detail from now on, or have one again; returns how it was. For what
+ * nobody would read: to put a flood's errors into words costs more than to find them. */
 DCTX_EXPORT bool dctx_fail_quietly_(bool yes);
 
 /* Whether anybody reads what is logged. */
@@ -137,8 +137,9 @@ DCTX_EXPORT bool dctx_snapshot_set_companion_(const dctx_snapshot_t *snapshot,
  * the coarse clock runs and the snapshot's deadline is far, or it has none.
  *
  * What a snapshot begins with: when it is due by the system's clock, INT64_MAX if it has neither a
- * deadline nor a cancel scope, 0 if that is not known, or it has a cancel scope. All who find out find the same, so relaxed is enough. And the
- * coarse clock's last reading; while it is stopped, a time later than any due.
+ * deadline nor a cancel scope, 0 if that is not known, or it has a cancel scope. All who find out
+ * find the same, so relaxed is enough. And the coarse clock's last reading; while it is stopped, a
+ * time later than any due.
  */
 typedef struct dctx_snapshot_due {
     int64_t ns;
@@ -173,8 +174,8 @@ static inline dctx_error_t dctx_snapshot_over_(const dctx_snapshot_t *snapshot)
 }
 
 /*
- * What a cancel scope is made for when it is needed: the thread works for somebody who may stop waiting.
- * Set and cleared by the library above, around a callback; used on that thread only.
+ * What a cancel scope is made for when it is needed: the thread works for somebody who may stop
+ * waiting. Set and cleared by the library above, around a callback; used on that thread only.
  *
  * status: whether that has happened, and how, without making anything. scope: the scope, borrowed,
  * made by the first call; *ret_scope NULL if there is none any more. DCTX_ERR_NOMEM.
@@ -226,8 +227,8 @@ DCTX_EXPORT void dctx_snapshot_ref_many_(const dctx_snapshot_t *snapshot, size_t
 DCTX_EXPORT void dctx_snapshot_unref_many_(dctx_snapshot_t *snapshot, size_t count);
 
 /*
- * Two questions that are asked for every message, without a call. What stands here of the context library's structs
- * is the beginning of them; thread.c asserts that it is true.
+ * Two questions that are asked for every message, without a call. What stands here of the context
+ * library's structs is the beginning of them; thread.c asserts that it is true.
  */
 typedef struct __attribute__((may_alias)) dctx_frame_head {
     uint64_t serial;

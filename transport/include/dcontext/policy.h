@@ -182,8 +182,9 @@ DCTX_EXPORT void dctx_port_destroy(dctx_port_t **port_p);
  * Say that from now on the port's socket gets endpoints by dctx_socket_bind() and
  * dctx_socket_connect() with the port, and no other way. Then what its peers are is found now and
  * with each of these, and libzmq is not asked for every message: the quick way, for who counts
- * nanoseconds. What may leave is the same as without, and so is what may enter; of a socket that had
- * no endpoint when the port was made nothing is asked then, of others where a message came from.
+ * nanoseconds. What may leave is the same as without, and so is what may enter; of a socket that
+ * had no endpoint when the port was made nothing is asked then, of others where a message came
+ * from.
  *
  * Ownership: the port stays the caller's, and settled.
  * Errors: DCTX_ERR_INVALID (not a port, or its socket is neither bound nor connected).

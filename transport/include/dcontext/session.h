@@ -61,8 +61,8 @@ DCTX_EXPORT const dctx_session_t *dctx_security_session(void);
 DCTX_EXPORT const char *dctx_session_metadata(const dctx_session_t *session, const char *name);
 
 /*
- * The peer's certificate, as far as the session knows it: its public key, in Z85, and the value of one of
- * its metadata. So a handler that asks only for these needs no session in its hands.
+ * The peer's certificate, as far as the session knows it: its public key, in Z85, and the value of
+ * one of its metadata. So a handler that asks only for these needs no session in its hands.
  *
  * Ownership: borrowed, as from dctx_get(). Errors: NULL: not known, or none of that name.
  * Limits and units: none.
