@@ -34,7 +34,7 @@ void dctx_actor_init_(void *slot)
     self->stopping = false;
 }
 
-/* ---- spawning ---------------------------------------------------------------------------------- */
+/* ---- spawning -------------------------------------------------------------------------------- */
 
 /* Names of the form that the system makes are its own. */
 static bool is_made(const char *name, size_t length, uint64_t *ret_id)
@@ -201,8 +201,8 @@ dctx_error_t dctx_spawn_(dctx_system_t *system, const dctx_actor_options_t *opti
     uint64_t generation =
         dctx_life_generation(atomic_load_explicit(&actor->life, memory_order_relaxed));
     uint64_t id = dctx_id_make(generation, actor->slot.index);
-    /* A receiver may be at work on the cell for a late message: it looks at this, and at `stopping`, which whoever
-     * ended the last actor has left false. */
+    /* A receiver may be at work on the cell for a late message: it looks at this, and at
+     * `stopping`, which whoever ended the last actor has left false. */
     if (actor->system == NULL)
         actor->system = system;
     error = prepare(system, runner, actor, options, internal, id);
@@ -268,7 +268,7 @@ dctx_error_t dctx_spawn(dctx_system_t *system, const dctx_actor_options_t *optio
     return dctx_spawn_(system, options, false, ret_ref);
 }
 
-/* ---- stopping ---------------------------------------------------------------------------------- */
+/* ---- stopping -------------------------------------------------------------------------------- */
 
 bool dctx_actor_stop_(dctx_system_t *system, dctx_runner_t *runner, uint64_t id)
 {
@@ -357,7 +357,7 @@ void dctx_self_stop(dctx_actor_t *self)
         self->stopping = true;
 }
 
-/* ---- from the inside --------------------------------------------------------------------------- */
+/* ---- from the inside ------------------------------------------------------------------------- */
 
 dctx_ref_t dctx_self(const dctx_actor_t *self)
 {
@@ -374,7 +374,7 @@ dctx_system_t *dctx_self_system(const dctx_actor_t *self)
     return self != NULL ? self->system : NULL;
 }
 
-/* ---- refs -------------------------------------------------------------------------------------- */
+/* ---- refs ------------------------------------------------------------------------------------ */
 
 bool dctx_ref_equal(dctx_ref_t a, dctx_ref_t b)
 {
@@ -433,7 +433,7 @@ size_t dctx_ref_format(dctx_ref_t ref, char *buffer, size_t size)
     return remote == NULL ? 0 : (size_t)snprintf(buffer, size, "%s", remote->label);
 }
 
-/* ---- finding ----------------------------------------------------------------------------------- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 uint64_t dctx_actor_find_(dctx_system_t *system, const char *name, size_t length)
 {

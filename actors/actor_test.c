@@ -12,7 +12,8 @@ static uint64_t number(const dctx_message_t *message)
     return *value;
 }
 
-/* Checks that the numbers of each sender come in order; the upper half of a number is the sender. */
+/* Checks that the numbers of each sender come in order;
+ * the upper half of a number is the sender. */
 typedef struct sink {
     uint64_t next[16];
     uint64_t total;
@@ -139,7 +140,7 @@ Test(actor, a_token_goes_round_a_ring, .init = fixture_init, .timeout = 30)
     run_ring(101, 20000);
 }
 
-/* ---- names and refs ---------------------------------------------------------------------------- */
+/* ---- names and refs -------------------------------------------------------------------------- */
 
 static dctx_error_t ignore(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
@@ -244,7 +245,7 @@ Test(actor, bad_arguments_are_refused, .init = fixture_init, .timeout = 30)
     finish(&system);
 }
 
-/* ---- values ------------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 typedef struct owned {
     char *text;
@@ -372,7 +373,7 @@ Test(actor, a_message_knows_its_sender, .init = fixture_init, .timeout = 30)
     finish(&system);
 }
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 typedef struct life {
     gate_t started, stopped, gone, handled;

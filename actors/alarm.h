@@ -7,10 +7,10 @@
  * `ring` is called once, and the alarm is the ring's from its first moment: to be set again, or
  * freed. So who is told false by cancel leaves the memory alone: the ring has it, or is about to.
  *
- * When a system begins to stop, those for which messages wait ring early, or else the stop would wait for them.
- * When it closes, those that are left ring at once with `over`, on the I/O actor's thread or
- * on that of the one who stops the system; none can be set after that. An alarm that is set holds
- * up nothing.
+ * When a system begins to stop, those for which messages wait ring early, or else the stop would
+ * wait for them. When it closes, those that are left ring at once with `over`, on the I/O actor's
+ * thread or on that of the one who stops the system; none can be set after that. An alarm that is
+ * set holds up nothing.
  */
 #ifndef DCTX_ALARM_H
 #define DCTX_ALARM_H
@@ -40,7 +40,8 @@ typedef void (*dctx_ring_fn)(dctx_alarm_t *alarm, dctx_system_t *system, dctx_ru
 struct dctx_alarm {
     dctx_timer_node_t node; /* under the lock of the alarms */
     dctx_ring_fn ring;
-    /* Messages wait for it: once the system stops it rings at once. Its owner's while it is not set. */
+    /* Messages wait for it: once the system stops it rings at once.
+     * Its owner's while it is not set. */
     bool pressing;
 };
 
@@ -67,7 +68,8 @@ bool dctx_alarm_cancel_(dctx_system_t *system, dctx_alarm_t *alarm);
 /* Rings those that are due, and returns when to come back; INT64_MAX: not. For the I/O actor. */
 int64_t dctx_alarms_ring_(dctx_system_t *system, dctx_runner_t *runner);
 
-/* From now on pressing alarms ring at once, those that are set too: the system is stopping. Any thread. */
+/* From now on pressing alarms ring at once, those that are set too: the system is stopping.
+ * Any thread. */
 void dctx_alarms_hasten_(dctx_system_t *system);
 
 /* Rings those that are left with `over`, and lets none be set any more. */

@@ -1,5 +1,5 @@
-/* Each allocation of the library fails once, in turn: what was asked for then fails whole, and can be asked for
- * again. */
+/* Each allocation of the library fails once, in turn: what was asked for then fails whole, and can
+ * be asked for again. */
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,7 +195,8 @@ Test(alloc, each_allocation_of_an_ask_and_its_reply, .init = set_up, .timeout = 
 {
     gate_t gate = GATE_INIT;
     int quiet = 0;
-    /* The reply is made on another thread, so the last ones may be reached in one run and not in the next. */
+    /* The reply is made on another thread, so the last ones may be reached in one run and not in
+     * the next. */
     for (long nth = 1; quiet < 3; nth++) {
         cr_assert_lt(nth, 200);
         dctx_system_t *system = start(&(dctx_system_options_t){.workers = 1});
@@ -253,7 +254,8 @@ Test(alloc, each_allocation_between_nodes, .init = set_up, .timeout = 240)
         DCTX_WITH_SCOPE("edge") {
             cr_assert_eq(tenant_set("acme"), DCTX_OK);
             arm(nth);
-            /* Where the other node has no memory for it the ask may be lost; its time ends it then. */
+            /* Where the other node has no memory for it the ask may be lost;
+             * its time ends it then. */
             error = dctx_ask_wait(ref, DCTX_TYPE_STRING, text_200, 1000, &reply);
             quiet = disarm() ? 0 : quiet + 1;
         }
@@ -268,7 +270,7 @@ Test(alloc, each_allocation_between_nodes, .init = set_up, .timeout = 240)
     }
 }
 
-/* ---- cancelling -------------------------------------------------------------------------------- */
+/* ---- cancelling ------------------------------------------------------------------------------ */
 
 /* Asks the next one, who never answers, and leaves its own asker to its fate. */
 typedef struct relay {
@@ -350,7 +352,7 @@ Test(alloc, each_allocation_of_a_cancelled_ask, .init = set_up, .timeout = 120)
     }
 }
 
-/* ---- retries and hedges ------------------------------------------------------------------------- */
+/* ---- retries and hedges ---------------------------------------------------------------------- */
 
 static dctx_error_t refuse_twice(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
@@ -461,7 +463,8 @@ Test(alloc, each_allocation_of_a_family, .init = set_up, .timeout = 120)
     }
 }
 
-/* A monitor on another node, and the end that it is told of, once, whatever failed; with what is known of it then. */
+/* A monitor on another node, and the end that it is told of, once, whatever failed;
+ * with what is known of it then. */
 Test(alloc, each_allocation_of_a_monitor_between_nodes, .init = set_up, .timeout = 120)
 {
     int quiet = 0;

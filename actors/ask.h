@@ -1,18 +1,21 @@
 /*
  * The pending asks of a system, and how each of them ends exactly once.
  *
- * An ask has a slot while it is pending, and a record: the message cell that will tell the asker how it
- * ended, made when the ask is, so that an end needs no memory. Whoever ends an ask, by reply, error,
- * timeout, loss of a node or stop, first claims it by its number; one succeeds, and owns the record.
+ * An ask has a slot while it is pending, and a record: the message cell that will tell the asker
+ * how it ended, made when the ask is, so that an end needs no memory. Whoever ends an ask, by
+ * reply, error, timeout, loss of a node or stop, first claims it by its number; one succeeds, and
+ * owns the record.
  *
- * An ask that ends without an answer takes with it what is done for it: a scope in this process, which whoever
- * works for it makes when it is first needed, or a message to the node that was asked. And the scope in
- * which it was made ends it, by a watch in the slot. An ask with neither pays for neither.
+ * An ask that ends without an answer takes with it what is done for it: a scope in this process,
+ * which whoever works for it makes when it is first needed, or a message to the node that was
+ * asked. And the scope in which it was made ends it, by a watch in the slot. An ask with neither
+ * pays for neither.
  *
- * A pending ask costs its timeout nothing: `due` says when the first one can be over, and only an ask that
- * ends before that wakes the I/O actor. When `due` has come the I/O actor goes through the slots once, ends
- * those that are over, and sets `due` to the earliest of the others. Asks with like timeouts
- * come in order, so that happens once in a timeout's time, however many asks there are.
+ * A pending ask costs its timeout nothing: `due` says when the first one can be over, and only an
+ * ask that ends before that wakes the I/O actor. When `due` has come the I/O actor goes through the
+ * slots once, ends those that are over, and sets `due` to the earliest of the others. Asks with
+ * like timeouts come in order, so that happens once in a timeout's time, however many asks there
+ * are.
  */
 #ifndef DCTX_ASK_H
 #define DCTX_ASK_H
@@ -41,8 +44,8 @@ enum {
 
 typedef struct dctx_ask_slot {
     _Alignas(64) dctx_slab_slot_t slot;
-    /* Who opens the ask stores it with all else filled in; who claims it swaps it for the next generation.
-     * What follows is stable for as long as that did not change. */
+    /* Who opens the ask stores it with all else filled in; who claims it swaps it for the next
+     * generation. What follows is stable for as long as that did not change. */
     _Atomic(uint64_t) state;
     _Atomic(int64_t) deadline;
     _Atomic(const dctx_peer_t *) peer; /* the node that is asked; NULL: this one */
@@ -60,15 +63,16 @@ typedef struct dctx_waiter {
 
 void dctx_ask_slot_init_(void *slot);
 
-/* Opens an ask made in a cancel scope, or in none (NULL). The record is the ask's from here on, if it succeeds; its
- * status says how the ask ends when its time is up. DCTX_ERR_NOMEM, DCTX_ERR_STOPPED, and what the scope
- * says if it is cancelled. */
+/* Opens an ask made in a cancel scope, or in none (NULL). The record is the ask's from here on, if
+ * it succeeds; its status says how the ask ends when its time is up. DCTX_ERR_NOMEM,
+ * DCTX_ERR_STOPPED, and what the scope says if it is cancelled. */
 dctx_error_t dctx_ask_open_(dctx_system_t *system, dctx_message_t *record, int64_t deadline,
                             const dctx_peer_t *peer, dctx_cancel_t *scope, uint64_t *ret_ask);
 
 /*
- * For an answer: the record of a pending ask, which is pending no more; NULL if it was over. `from`: only if it
- * was this peer that was asked. Then: dctx_ask_end_(). What is done for the ask is not called off.
+ * For an answer: the record of a pending ask, which is pending no more; NULL if it was over.
+ * `from`: only if it was this peer that was asked. Then: dctx_ask_end_(). What is done for the ask
+ * is not called off.
  */
 dctx_message_t *dctx_ask_claim_(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask,
                                 const dctx_peer_t *from);
@@ -80,15 +84,17 @@ bool dctx_ask_withdraw_(dctx_system_t *system, dctx_runner_t *runner, uint64_t a
 /* True while it is pending. */
 bool dctx_ask_is_pending_(dctx_system_t *system, uint64_t ask);
 
-/* The scope that is cancelled when the ask ends in another way than by an answer, with a reference for the caller:
- * `work`, if none was given before; an ask that was sent on has one. NULL if it is over. */
+/* The scope that is cancelled when the ask ends in another way than by an answer, with a reference
+ * for the caller: `work`, if none was given before; an ask that was sent on has one. NULL if it is
+ * over. */
 dctx_cancel_t *dctx_ask_share_work_(dctx_system_t *system, uint64_t ask, dctx_cancel_t *work);
 
 /* Hands a claimed record to the asker. */
 void dctx_ask_end_(dctx_system_t *system, dctx_runner_t *runner, dctx_message_t *record,
                    dctx_error_t status);
 
-/* Claims and ends with the other's error and a reason (may be NULL). False if it was over: not counted as late. */
+/* Claims and ends with the other's error and a reason (may be NULL).
+ * False if it was over: not counted as late. */
 bool dctx_ask_fail_(dctx_system_t *system, dctx_runner_t *runner, uint64_t ask, dctx_error_t error,
                     const char *reason);
 
@@ -111,11 +117,12 @@ void dctx_asks_fail_(dctx_system_t *system, dctx_runner_t *runner, const dctx_pe
 /* The same for those of an actor that has gone, with DCTX_ERR_CANCELLED. In user code. */
 void dctx_asks_abandon_(dctx_system_t *system, dctx_runner_t *runner, uint64_t asker);
 
-/* Gives up those whose time is up and returns when to come back; INT64_MAX: not. For the I/O actor. */
+/* Gives up those whose time is up and returns when to come back; INT64_MAX: not.
+ * For the I/O actor. */
 int64_t dctx_asks_expire_(dctx_system_t *system, dctx_runner_t *runner);
 
-/* The system that has an ask, kept alive until dctx_home_leave_(); NULL if it is gone. `system`: that of the one
- * who was asked; `home`: its address, which may be stale. */
+/* The system that has an ask, kept alive until dctx_home_leave_(); NULL if it is gone.
+ * `system`: that of the one who was asked; `home`: its address, which may be stale. */
 dctx_system_t *dctx_home_enter_(dctx_system_t *system, const void *home);
 void dctx_home_leave_(const dctx_system_t *system, const dctx_system_t *home);
 

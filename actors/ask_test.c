@@ -109,7 +109,7 @@ Test(ask, a_timeout_ends_it_and_a_late_reply_is_counted, .init = fixture_init, .
     finish(&system);
 }
 
-/* ---- with a callback --------------------------------------------------------------------------- */
+/* ---- with a callback ------------------------------------------------------------------------- */
 
 typedef struct called {
     gate_t gate;
@@ -197,9 +197,10 @@ Test(ask, a_long_reason_is_cut_at_a_character, .init = fixture_init, .timeout = 
     finish(&system);
 }
 
-/* ---- from an actor ----------------------------------------------------------------------------- */
+/* ---- from an actor --------------------------------------------------------------------------- */
 
-/* Asks with each number in turn, in a context of its own for each, and checks what comes back in it. */
+/* Asks with each number in turn, in a context of its own for each,
+ * and checks what comes back in it. */
 typedef struct asker {
     dctx_ref_t to;
     uint64_t first, step, count, answered;
@@ -249,7 +250,8 @@ static dctx_error_t ask_all(dctx_actor_t *self, const dctx_message_t *message, v
 
 Test(ask, an_actor_hears_each_outcome_in_its_own_context, .init = fixture_init, .timeout = 60)
 {
-    /* One for each manner, so that STOP ends only itself; and last one that is not there to answer. */
+    /* One for each manner, so that STOP ends only itself;
+     * and last one that is not there to answer. */
     dctx_system_t *system = start(NULL);
     asker_t askers[MANNERS_COUNT];
     answerer_t answerers[MANNERS_COUNT];
@@ -300,7 +302,7 @@ Test(ask, thousands_at_once_are_not_mixed_up, .init = fixture_init, .timeout = 6
     finish(&system);
 }
 
-/* ---- those who are not there ------------------------------------------------------------------- */
+/* ---- those who are not there ----------------------------------------------------------------- */
 
 static dctx_error_t hold(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
@@ -410,7 +412,7 @@ Test(ask, a_worker_is_not_let_wait, .init = fixture_init, .timeout = 30)
     finish(&system);
 }
 
-/* ---- pinned actors, and two systems ------------------------------------------------------------ */
+/* ---- pinned actors, and two systems ---------------------------------------------------------- */
 
 static dctx_error_t ask_from_pinned(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {

@@ -24,7 +24,8 @@ static dctx_message_t *new_record(dctx_system_t *home, dctx_node_kind_t kind)
     return record;
 }
 
-/* Begins an ask of `home`: it ends by its timeout or by the context's deadline, whichever comes first. */
+/* Begins an ask of `home`: it ends by its timeout or by the context's deadline,
+ * whichever comes first. */
 static dctx_error_t begin_ask(dctx_sending_t *sending, dctx_system_t *home, int64_t timeout_ms)
 {
     if (timeout_ms <= 0)
@@ -72,8 +73,8 @@ static void for_caller(dctx_message_t *record, dctx_system_t *home, dctx_ask_fn 
     record->u.done.actor = (uint32_t)caller;
 }
 
-/* Sends an ask whose record the caller has filled in but for the context and the status. On an error the record is
- * released. */
+/* Sends an ask whose record the caller has filled in but for the context and the status. On an
+ * error the record is released. */
 static dctx_error_t ask(dctx_sending_t *sending, dctx_message_t *record)
 {
     dctx_error_t error = DCTX_OK;
@@ -119,8 +120,8 @@ dctx_error_t dctx_ask_with_(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t
     return ask(&sending, record);
 }
 
-/* When an ask that may take so long is late. A clock that is cheap to read, and behind by up to its grain, is good
- * enough for long ones. */
+/* When an ask that may take so long is late. A clock that is cheap to read, and behind by up to its
+ * grain, is good enough for long ones. */
 static inline int64_t plain_deadline(dctx_system_t *system, int64_t timeout_ms)
 {
     enum { LONG_MS = 1000, GRAIN_NS = 10 * NS_PER_MS };
@@ -243,7 +244,8 @@ static bool is_done(void *arg)
     return atomic_load(&waiter->done) != 0;
 }
 
-/* Waits for the end of the ask until its time is up, by the system's clock, and then ends it itself. */
+/* Waits for the end of the ask until its time is up, by the system's clock,
+ * and then ends it itself. */
 static dctx_error_t wait_end(dctx_sending_t *sending, dctx_waiter_t *waiter, int64_t deadline)
 {
     dctx_test_world_t *world = sending->home->stage.world;

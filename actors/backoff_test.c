@@ -1,6 +1,6 @@
-/* A child that waits to be restarted, when what it waits for is not to be: the system stops, or its parent
- * does. Nothing waits for the back-off's time, and every message is accounted for. On a test world and on
- * threads. */
+/* A child that waits to be restarted, when what it waits for is not to be: the system stops, or its
+ * parent does. Nothing waits for the back-off's time, and every message is accounted for. On a test
+ * world and on threads. */
 #include <string.h>
 
 #include <criterion/criterion.h>
@@ -88,8 +88,8 @@ static void ask_parent(scene_t *scene)
     dctx_message_destroy(&reply);
 }
 
-/* With one worker what the child does in one turn comes before the parent's next one; so an answer says that the
- * parent has come past the child's report, and that the back-off has begun. */
+/* With one worker what the child does in one turn comes before the parent's next one; so an answer
+ * says that the parent has come past the child's report, and that the back-off has begun. */
 static void fail_child(scene_t *scene)
 {
     tell_uint(scene->child, ORDER_FAIL);
@@ -172,7 +172,8 @@ static void stop_system_with_a_broken_child(scene_t *scene)
     cr_assert_eq(dctx_system_stop(scene->system, WAIT_MS, NULL), DCTX_OK);
     dctx_system_counters_t c = counters(scene->system);
     cr_assert_eq(c.accepted, c.handled + c.dead_lettered);
-    /* Three restarts in a window: the fourth failure, of which the first came before the stop, is one too many. */
+    /* Three restarts in a window: the fourth failure, of which the first came before the stop,
+     * is one too many. */
     cr_assert_eq(gate_count(&scene->letters.gate), HELD - 3);
     cr_assert_eq(scene->letters.reason, DCTX_ERR_STOPPED);
     cr_assert_str_eq(scene->letters.type, "uint64");

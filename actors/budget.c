@@ -67,7 +67,8 @@ void dctx_budget_unref(dctx_budget_t **budget_p)
     dctx_release_(budget);
 }
 
-/* Locked. Forgets what is older than the window. A clock that was set back stands until it is there again. */
+/* Locked. Forgets what is older than the window. A clock that was set back stands until it is there
+ * again. */
 static int64_t balance(dctx_budget_t *budget, int64_t now_ns)
 {
     int64_t slice = now_ns / budget->slice_ns, sum = budget->reserve;

@@ -1,9 +1,10 @@
 /*
  * A node of the tree of asks in cancel_tree_test.c: NAME ENDPOINT TARGET WIDTH [NODE ITS_ENDPOINT].
  *
- * "fan" asks TARGET WIDTH times for each ask it gets, or once if it is to probe the way, and answers when all
- * of these have ended. "leaf" answers probes; what else it is asked it tells the node "root" and keeps, until it is called
- * off. "report" answers with the system's counters. Says its endpoint, and serves until its standard input ends.
+ * "fan" asks TARGET WIDTH times for each ask it gets, or once if it is to probe the way, and
+ * answers when all of these have ended. "leaf" answers probes; what else it is asked it tells the
+ * node "root" and keeps, until it is called off. "report" answers with the system's counters. Says
+ * its endpoint, and serves until its standard input ends.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 
 enum { PROBE = 1 };
 
-/* ---- fan ---------------------------------------------------------------------------------------- */
+/* ---- fan ------------------------------------------------------------------------------------- */
 
 static dctx_ref_t target;
 static int width;
@@ -65,7 +66,7 @@ static dctx_error_t fan(dctx_actor_t *self, const dctx_message_t *message, void 
     return DCTX_OK;
 }
 
-/* ---- leaf --------------------------------------------------------------------------------------- */
+/* ---- leaf ------------------------------------------------------------------------------------ */
 
 typedef struct leaf {
     dctx_cancel_watch_t watch;
@@ -106,7 +107,7 @@ static dctx_error_t leaf(dctx_actor_t *self, const dctx_message_t *message, void
     return error;
 }
 
-/* ---- report ------------------------------------------------------------------------------------- */
+/* ---- report ---------------------------------------------------------------------------------- */
 
 static dctx_error_t report(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {

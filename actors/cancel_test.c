@@ -1,4 +1,5 @@
-/* Cancelling what asks and tells have started: in this process, in another system, on another node. */
+/* Cancelling what asks and tells have started: in this process, in another system,
+ * on another node. */
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,7 +8,7 @@
 
 #include "fixture.h"
 
-/* ---- who works, and who asks ------------------------------------------------------------------- */
+/* ---- who works, and who asks ----------------------------------------------------------------- */
 
 enum { WORKERS_MAX = 64 };
 
@@ -108,7 +109,7 @@ static void check_called_off(const worker_t *worker, int job, const char *reason
     cr_assert_str_eq(dctx_cancel_chain(cancel), by);
 }
 
-/* ---- in one system ----------------------------------------------------------------------------- */
+/* ---- in one system --------------------------------------------------------------------------- */
 
 Test(cancel, ends_the_ask_and_the_work_for_it, .init = fixture_init, .timeout = 30)
 {
@@ -233,7 +234,7 @@ Test(cancel, a_timeout_calls_the_work_off, .init = fixture_init, .timeout = 30)
     finish(&system);
 }
 
-/* ---- to any depth ------------------------------------------------------------------------------ */
+/* ---- to any depth ---------------------------------------------------------------------------- */
 
 typedef struct hop {
     dctx_ref_t next;
@@ -414,7 +415,7 @@ Test(cancel, a_handler_that_only_looks_sees_it, .init = fixture_init, .timeout =
     finish(&system);
 }
 
-/* ---- another system of the process ------------------------------------------------------------- */
+/* ---- another system of the process ----------------------------------------------------------- */
 
 Test(cancel, crosses_to_another_system, .init = fixture_init, .timeout = 30)
 {
@@ -436,7 +437,7 @@ Test(cancel, crosses_to_another_system, .init = fixture_init, .timeout = 30)
     finish(&there);
 }
 
-/* ---- another node ------------------------------------------------------------------------------ */
+/* ---- another node ---------------------------------------------------------------------------- */
 
 typedef struct nodes {
     dctx_system_t *here, *there;
@@ -590,7 +591,7 @@ Test(cancel, an_ask_that_was_sent_on_is_called_off_where_it_went, .init = fixtur
     finish(&nodes.there);
 }
 
-/* ---- all at once ------------------------------------------------------------------------------- */
+/* ---- all at once ----------------------------------------------------------------------------- */
 
 static dctx_error_t sometimes(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {

@@ -1,7 +1,7 @@
 /*
- * A tree of 1,000 asks, three levels deep, over three processes: this one asks "a" 10 times, which asks "b" 9
- * times for each, which asks "a" 10 times for each of those. Cancelled at the root it stops everywhere
- * within one round trip. DCTX_TEST_PEER is cancel_peer.c.
+ * A tree of 1,000 asks, three levels deep, over three processes: this one asks "a" 10 times, which
+ * asks "b" 9 times for each, which asks "a" 10 times for each of those. Cancelled at the root it
+ * stops everywhere within one round trip. DCTX_TEST_PEER is cancel_peer.c.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,8 +191,8 @@ Test(cancel_tree, a_thousand_asks_stop_within_one_round_trip, .init = fixture_in
         cr_assert(dctx_cancel(cancel, "enough of it"));
     }
     cr_assert_eq(counters(system).asks_in_flight, 0);
-    /* An ask that follows the cancel down the tree finds all done wherever it comes; so when its answer is back, one
-     * round trip after the cancel, nothing is left. */
+    /* An ask that follows the cancel down the tree finds all done wherever it comes; so when its
+     * answer is back, one round trip after the cancel, nothing is left. */
     (void)round_trip_us(fan);
     double took = now_us() - begin;
     check_none_in_flight(system);

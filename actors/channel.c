@@ -50,7 +50,7 @@ dctx_stream_t dctx_channel_value_(dctx_system_t *system, const dctx_channel_t *c
     return (dctx_stream_t){.system_ = system, .id_ = id_of(channel)};
 }
 
-/* ---- making and finding ------------------------------------------------------------------------ */
+/* ---- making and finding ---------------------------------------------------------------------- */
 
 dctx_channel_t *dctx_channel_new_(dctx_system_t *system, dctx_actor_t *actor, bool sink, bool asker,
                                   const dctx_stream_options_t *options)
@@ -167,7 +167,7 @@ dctx_channel_t *dctx_channel_find_(dctx_system_t *system, bool asker, const char
     return channel;
 }
 
-/* ---- what there is to do ----------------------------------------------------------------------- */
+/* ---- what there is to do --------------------------------------------------------------------- */
 
 static bool has_event(const dctx_channel_t *channel)
 {
@@ -228,7 +228,7 @@ void dctx_channel_close_(dctx_channel_t *channel, dctx_error_t status)
     dctx_channel_poke_(channel);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void give(dctx_system_t *system, dctx_channel_t *channel)
 {
@@ -313,7 +313,7 @@ void dctx_channels_end_(dctx_runner_t *runner, dctx_actor_t *actor)
     }
 }
 
-/* ---- in the actor's turn ----------------------------------------------------------------------- */
+/* ---- in the actor's turn --------------------------------------------------------------------- */
 
 bool dctx_channel_next_(dctx_system_t *system, dctx_node_t *node, dctx_channel_event_t *ret_event)
 {
@@ -408,7 +408,7 @@ void dctx_channel_ran_(dctx_runner_t *runner, const dctx_channel_event_t *event)
         break_off_end(runner, event->stream.id_, error);
 }
 
-/* ---- to and from another node ------------------------------------------------------------------ */
+/* ---- to and from another node ---------------------------------------------------------------- */
 
 dctx_error_t dctx_channel_speak_(dctx_system_t *system, const dctx_channel_t *channel,
                                  dctx_link_kind_t kind, const dctx_type_t *type, const void *value)

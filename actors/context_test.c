@@ -121,7 +121,8 @@ Test(context, leaks_are_counted, .init = fixture_init, .timeout = 30)
     finish(&system);
 }
 
-/* A handler that closes more than it opened: the frame that the runtime has opened is not its to close. */
+/* A handler that closes more than it opened: the frame that the runtime has opened is not its to
+ * close. */
 static dctx_error_t grab(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
     (void)self;
@@ -254,7 +255,7 @@ Test(context, a_burst_of_one_context_is_handled_each_as_if_alone, .init = fixtur
     finish(&system);
 }
 
-/* ---- the context that a message came with ------------------------------------------------------ */
+/* ---- the context that a message came with ---------------------------------------------------- */
 
 typedef struct taken {
     dctx_ref_t other;

@@ -14,8 +14,8 @@
 void dctx_dead_letter_(dctx_system_t *system, const char *target, const char *type,
                        dctx_error_t reason, const dctx_snapshot_t *snapshot, bool ask);
 
-/* The same, and how the one ended for whom it was (NULL: that is not known, or not the reason); and what an
- * interceptor said of it, "" for nothing. */
+/* The same, and how the one ended for whom it was (NULL: that is not known, or not the reason); and
+ * what an interceptor said of it, "" for nothing. */
 void dctx_dead_letter_with_(dctx_system_t *system, const char *target, const char *type,
                             dctx_error_t reason, const dctx_snapshot_t *snapshot, bool ask,
                             const dctx_exit_t *exit, const char *words);
@@ -27,8 +27,9 @@ void dctx_message_die_(dctx_system_t *system, const char *target, dctx_message_t
 void dctx_message_die_with_(dctx_system_t *system, const char *target, dctx_message_t *message,
                             dctx_error_t reason, const dctx_exit_t *exit, const char *words);
 
-/* For a handler of the library's own that has nobody to send the message in hand to: makes it a dead letter, that was
- * not handled. Returns the reason, for the handler to return: an asker gets it. */
+/* For a handler of the library's own that has nobody to send the message in hand to: makes it a
+ * dead letter, that was not handled. Returns the reason, for the handler to return: an asker gets
+ * it. */
 dctx_error_t dctx_message_turn_away_(dctx_runner_t *runner, const dctx_message_t *message,
                                      dctx_error_t reason, const char *words);
 

@@ -47,7 +47,7 @@ static void set_timeout(int64_t ns)
     cr_assert_eq(dctx_deadline_set_timeout(ns), DCTX_OK);
 }
 
-/* ---- asks -------------------------------------------------------------------------------------- */
+/* ---- asks ------------------------------------------------------------------------------------ */
 
 typedef struct heard {
     gate_t gate;
@@ -150,7 +150,8 @@ Test(actor_deadline, an_ask_that_comes_too_late_fails_at_once, .init = set_up, .
     cr_assert_eq(gate_count(&heard.gate) + gate_count(&asker.heard.gate), 0);
 }
 
-/* Asks twice with a time that is up after `least`, of a timeout and a deadline: it is over then, not before. */
+/* Asks twice with a time that is up after `least`, of a timeout and a deadline:
+ * it is over then, not before. */
 static void check_end(int64_t timeout_ms, int64_t deadline, int64_t least, dctx_error_t status)
 {
     keeper_t keepers[2] = {{.has = GATE_INIT}, {.has = GATE_INIT}};
@@ -231,9 +232,10 @@ Test(actor_deadline, who_waits_waits_no_longer_than_the_deadline, .init = set_up
     finish(&system);
 }
 
-/* ---- messages in a mailbox --------------------------------------------------------------------- */
+/* ---- messages in a mailbox ------------------------------------------------------------------- */
 
-/* An actor that its first message keeps until the gate opens, and whatever becomes of the others. */
+/* An actor that its first message keeps until the gate opens,
+ * and whatever becomes of the others. */
 typedef struct busy {
     gate_t holding, release;
     uint64_t handled[8];
@@ -278,7 +280,8 @@ static dctx_verdict_t note_inbound(const dctx_passage_t *passage, void *arg)
     return DCTX_CONTINUE;
 }
 
-/* Sends messages with and without deadlines to a busy actor, and lets an hour pass before it gets to them. */
+/* Sends messages with and without deadlines to a busy actor,
+ * and lets an hour pass before it gets to them. */
 static void send_before_an_hour(busy_t *busy, dctx_deadline_policy_t policy, heard_t *heard,
                                 dctx_system_counters_t *ret_counters)
 {
@@ -405,7 +408,8 @@ Test(actor_deadline, another_node_says_that_it_was_too_late, .init = set_up, .ti
             dctx_ask_call(far, DCTX_TYPE_UINT64, &number, (int64_t)2 * HOUR_MS, on_call, &heard),
             DCTX_OK);
     }
-    /* Messages between two nodes keep their order: once this is handled the ask is in its mailbox. */
+    /* Messages between two nodes keep their order:
+     * once this is handled the ask is in its mailbox. */
     cr_assert_eq(dctx_ask_call(last, NULL, NULL, 0, on_call, &after), DCTX_OK);
     cr_assert(gate_wait(&handled, 1));
     pass(HOUR);

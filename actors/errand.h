@@ -1,10 +1,12 @@
 /*
- * An errand: an ask that is answered by other asks, made on its behalf one after the other or side by side.
+ * An errand: an ask that is answered by other asks, made on its behalf one after the other or side
+ * by side.
  *
- * To its asker it is an ask like any, with a slot and a record, a timeout and a scope. Below the asker's
- * scope it has one of its own, known to the slot as the scope of the work: so when it ends by itself (timeout, cancel,
- * death of the asker) the asks under way end too. It is shared by these and by alarms, each
- * with a reference; the last one destroys it. They run on any thread of the target's system.
+ * To its asker it is an ask like any, with a slot and a record, a timeout and a scope. Below the
+ * asker's scope it has one of its own, known to the slot as the scope of the work: so when it ends
+ * by itself (timeout, cancel, death of the asker) the asks under way end too. It is shared by these
+ * and by alarms, each with a reference; the last one destroys it. They run on any thread of the
+ * target's system.
  */
 #ifndef DCTX_ERRAND_H
 #define DCTX_ERRAND_H
@@ -41,8 +43,8 @@ typedef struct dctx_errand_asker {
     uint64_t *ret_ask; /* NULL, or where the number of the errand's ask goes before it can end */
 } dctx_errand_asker_t;
 
-/* Begins an errand in memory of the caller, zeroed but for `destroy`, which becomes its own on success. One
- * reference. Errors as dctx_ask_retry(). */
+/* Begins an errand in memory of the caller, zeroed but for `destroy`, which becomes its own on
+ * success. One reference. Errors as dctx_ask_retry(). */
 dctx_error_t dctx_errand_begin_(dctx_errand_t *errand, dctx_ref_t to, const dctx_type_t *type,
                                 const void *value, int64_t timeout_ms,
                                 const dctx_errand_asker_t *asker);
@@ -70,8 +72,8 @@ dctx_error_t dctx_errand_ask_(dctx_errand_t *errand, const dctx_errand_leg_t *le
 /* False once nobody waits for it any more. */
 bool dctx_errand_is_open_(dctx_errand_t *errand);
 
-/* Ends it as an ask of its has ended, whose content moves; `reply` NULL: with the reason in dctx_error_detail().
- * One that is over already stays as it is. */
+/* Ends it as an ask of its has ended, whose content moves; `reply` NULL: with the reason in
+ * dctx_error_detail(). One that is over already stays as it is. */
 void dctx_errand_end_(dctx_errand_t *errand, dctx_error_t status, const dctx_message_t *reply);
 
 #endif

@@ -19,8 +19,9 @@
 typedef struct dctx_job {
     struct dctx_job *next;
     struct dctx_job *previous;
-    /* Called once, without a lock; the job is the callee's then. DCTX_OK: run; false: it was not, as
-     * it is of no use any more. Else it will not run, for that reason, and the thread may be any. */
+    /* Called once, without a lock; the job is the callee's then. DCTX_OK: run; false: it was not,
+     * as it is of no use any more. Else it will not run, for that reason, and the thread may be
+     * any. */
     bool (*run)(struct dctx_job *job, dctx_error_t verdict);
     const char *scope;              /* for reports, as the next: they stay until `run` is called */
     const dctx_snapshot_t *context; /* NULL: unknown */

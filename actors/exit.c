@@ -22,7 +22,7 @@ struct dctx_exit {
     const char *who, *reason, *where, *chain;
 };
 
-/* ---- making ------------------------------------------------------------------------------------ */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 static dctx_exit_t *spare(dctx_exit_kind_t kind)
 {
@@ -52,7 +52,8 @@ static size_t room(const char *text)
     return text == NULL ? 0 : strlen(text) + 1;
 }
 
-/* The cause, or, of a chain that is long enough, its end: rings of tied actors would make it endless. */
+/* The cause, or, of a chain that is long enough, its end:
+ * rings of tied actors would make it endless. */
 static const dctx_exit_t *root_of(const dctx_exit_t *cause)
 {
     while (cause != NULL && cause->depth >= DEPTH_MAX)
@@ -105,7 +106,7 @@ void dctx_exit_unref(dctx_exit_t **exit_p)
     }
 }
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 dctx_exit_kind_t dctx_exit_kind(const dctx_exit_t *self)
 {

@@ -12,7 +12,8 @@ typedef struct dctx_exit_words {
     const char *chain;
 } dctx_exit_words_t;
 
-/* Never fails: without memory it is one that says the kind and nothing else. `cause` stays the caller's. */
+/* Never fails: without memory it is one that says the kind and nothing else.
+ * `cause` stays the caller's. */
 dctx_exit_t *dctx_exit_new_(dctx_exit_kind_t kind, dctx_error_t error,
                             const dctx_exit_words_t *words, const dctx_exit_t *cause);
 

@@ -1,4 +1,5 @@
-/* What an exit says of where it happened: also when the handler had let go of its message before it failed. */
+/* What an exit says of where it happened: also when the handler had let go of its message before it
+ * failed. */
 #include <stdio.h>
 #include <string.h>
 

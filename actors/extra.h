@@ -1,9 +1,9 @@
 /*
- * What only some actors have, so that the others do not pay for it: made when an actor first needs any of
- * it, and gone when the actor is.
+ * What only some actors have, so that the others do not pay for it: made when an actor first needs
+ * any of it, and gone when the actor is.
  *
- * It is the receiver's, as the second part of the cell is: spawn may fill it in before the actor is given
- * out, and after that only the thread in whose turn the actor is may look at it.
+ * It is the receiver's, as the second part of the cell is: spawn may fill it in before the actor is
+ * given out, and after that only the thread in whose turn the actor is may look at it.
  */
 #ifndef DCTX_EXTRA_H
 #define DCTX_EXTRA_H
@@ -47,9 +47,9 @@ void dctx_extra_adopt_(dctx_actor_t *actor, dctx_extra_t *extra);
 void dctx_extra_clear_(dctx_runner_t *runner, dctx_actor_t *actor);
 
 /*
- * After that: tells who is to hear of the actor's end, and frees it. `exit`: how it ended. `runner`: the calling
- * thread's, in no user code; NULL for the one who stops the system, when its threads have left.
- * False: abandoned.
+ * After that: tells who is to hear of the actor's end, and frees it. `exit`: how it ended.
+ * `runner`: the calling thread's, in no user code; NULL for the one who stops the system, when its
+ * threads have left. False: abandoned.
  */
 bool dctx_extra_end_(dctx_runner_t *runner, dctx_actor_t *actor, const dctx_exit_t *exit);
 

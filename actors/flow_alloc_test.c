@@ -1,4 +1,5 @@
-/* Streams and delays when there is no memory: each allocation fails once, in turn, in a world where all repeats. */
+/* Streams and delays when there is no memory: each allocation fails once, in turn,
+ * in a world where all repeats. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,7 +40,7 @@ static bool disarm(void)
     return reached;
 }
 
-/* ---- streams ----------------------------------------------------------------------------------- */
+/* ---- streams --------------------------------------------------------------------------------- */
 
 typedef struct side {
     dctx_ref_t to;
@@ -170,7 +171,7 @@ Test(flow_alloc, each_allocation_of_a_stream_up, .init = set_up, .timeout = 120)
     check_stream(true);
 }
 
-/* ---- delays ------------------------------------------------------------------------------------ */
+/* ---- delays ---------------------------------------------------------------------------------- */
 
 static dctx_verdict_t delay(const dctx_passage_t *passage, void *arg)
 {

@@ -9,7 +9,8 @@
 #include "handle.h"
 #include "work.h"
 
-/* For an ask that is sent on to another node without a deadline: how long its asker waits is his affair. */
+/* For an ask that is sent on to another node without a deadline:
+ * how long its asker waits is his affair. */
 enum { RELAY_MS = 3600 * 1000 };
 
 static dctx_error_t check(const dctx_actor_t *self, const dctx_message_t *message)

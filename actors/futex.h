@@ -1,6 +1,6 @@
 /*
- * Waiting on a word. The word itself carries all the ordering (whoever wakes has stored it with release,
- * whoever waits loads it with acquire); the system call only sleeps and wakes.
+ * Waiting on a word. The word itself carries all the ordering (whoever wakes has stored it with
+ * release, whoever waits loads it with acquire); the system call only sleeps and wakes.
  */
 #ifndef DCTX_FUTEX_H
 #define DCTX_FUTEX_H
@@ -15,7 +15,8 @@
 
 typedef _Atomic(uint32_t) dctx_futex_t;
 
-/* Sleeps while *word == expected, at most `ns` nanoseconds (negative: no limit). May return early. */
+/* Sleeps while *word == expected, at most `ns` nanoseconds (negative: no limit).
+ * May return early. */
 static inline void dctx_futex_wait(dctx_futex_t *word, uint32_t expected, int64_t ns)
 {
     struct timespec t = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};

@@ -185,8 +185,8 @@ static void stop_waiting(void *value)
     destroy_future(value);
 }
 
-/* What the record of an actor that waits for a future has as its value: what stands for the actor among
- * those attached to the future; and, once that has ended, the future itself. */
+/* What the record of an actor that waits for a future has as its value: what stands for the actor
+ * among those attached to the future; and, once that has ended, the future itself. */
 static const dctx_type_t waiting_type = {
     .name = "dctx.future", .size = sizeof(dctx_future_t *), .destroy = stop_waiting};
 static const dctx_type_t future_type = {

@@ -12,7 +12,7 @@
 
 enum { NS_PER_MS = 1000000, WAIT_MS = 1000, SPARE = 1024 };
 
-/* ---- making ------------------------------------------------------------------------------------ */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 static bool is_metered(const dctx_system_t *system, const dctx_actor_options_t *options,
                        bool internal)
@@ -115,7 +115,7 @@ void dctx_gauges_finish_(dctx_slab_t *actors)
     }
 }
 
-/* ---- counting ---------------------------------------------------------------------------------- */
+/* ---- counting -------------------------------------------------------------------------------- */
 
 static void count_overflow(dctx_gauge_t *gauge)
 {
@@ -212,7 +212,7 @@ int64_t dctx_actor_depth_(dctx_ref_t ref)
     return state >> 32 == ref.id_ >> 32 ? (int64_t)(uint32_t)state : 0;
 }
 
-/* ---- waiting ----------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 /* Real time, as it is a real thread that waits; but in a test world. */
 static int64_t now_for(dctx_system_t *system)

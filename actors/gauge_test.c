@@ -167,7 +167,7 @@ Test(gauge, drop_oldest_has_a_bound_of_its_own, .init = fixture_init)
     cr_assert_eq(gate_count(&dead), 2000);
 }
 
-/* ---- block ------------------------------------------------------------------------------------- */
+/* ---- block ----------------------------------------------------------------------------------- */
 
 typedef struct sender {
     dctx_ref_t to;
@@ -295,7 +295,7 @@ Test(gauge, a_worker_never_waits_nor_an_actor_for_itself, .init = fixture_init)
     finish(&system);
 }
 
-/* ---- many, and elsewhere ----------------------------------------------------------------------- */
+/* ---- many, and elsewhere --------------------------------------------------------------------- */
 
 typedef struct crowd {
     dctx_ref_t to;

@@ -53,7 +53,7 @@ void dctx_groups_finish(dctx_groups_t *groups)
     pthread_mutex_destroy(&groups->lock);
 }
 
-/* ---- looking up -------------------------------------------------------------------------------- */
+/* ---- looking up ------------------------------------------------------------------------------ */
 
 static uint32_t hash_name(const char *name)
 {
@@ -91,7 +91,7 @@ static dctx_member_t *find_member(dctx_groups_t *groups, const dctx_group_t *gro
     return member;
 }
 
-/* ---- room for more ----------------------------------------------------------------------------- */
+/* ---- room for more --------------------------------------------------------------------------- */
 
 /* A table twice as large; without memory the old one does, if there is one. */
 static void *grow_buckets(size_t *buckets, void *old, size_t *ret_before)
@@ -163,7 +163,7 @@ static dctx_error_t need_place(dctx_group_t *group)
     return DCTX_OK;
 }
 
-/* ---- joining and leaving ----------------------------------------------------------------------- */
+/* ---- joining and leaving --------------------------------------------------------------------- */
 
 static dctx_group_t *make_group(dctx_groups_t *groups, const char *name)
 {
@@ -314,7 +314,7 @@ void dctx_groups_forget_(dctx_groups_t *groups, uint64_t id)
     pthread_mutex_unlock(&groups->lock);
 }
 
-/* ---- who is in it ------------------------------------------------------------------------------ */
+/* ---- who is in it ---------------------------------------------------------------------------- */
 
 size_t dctx_group_size(dctx_system_t *system, const char *name)
 {
@@ -349,7 +349,7 @@ dctx_error_t dctx_group_members(dctx_system_t *system, const char *name, dctx_re
     return DCTX_OK;
 }
 
-/* ---- telling all ------------------------------------------------------------------------------- */
+/* ---- telling all ----------------------------------------------------------------------------- */
 
 dctx_error_t dctx_tell_all_(dctx_system_t *system, const dctx_ref_t *members, size_t count,
                             const dctx_type_t *type, const void *value, dctx_group_sent_t *ret_sent)

@@ -1,10 +1,11 @@
 /*
- * The groups of a system, by name, and the memberships of an actor, by its id. All under one lock, which nobody
- * holds while he sends.
+ * The groups of a system, by name, and the memberships of an actor, by its id. All under one lock,
+ * which nobody holds while he sends.
  *
- * That an actor is in a group its cell says too (DCTX_LIFE_GROUPED), so that an end need not look here for
- * nothing. Who joins sets that while the actor is alive and under the lock; who ends the actor's life takes it
- * off with the life, and then comes here: so he comes after whoever joined, and nobody joins after him.
+ * That an actor is in a group its cell says too (DCTX_LIFE_GROUPED), so that an end need not look
+ * here for nothing. Who joins sets that while the actor is alive and under the lock; who ends the
+ * actor's life takes it off with the life, and then comes here: so he comes after whoever joined,
+ * and nobody joins after him.
  */
 #ifndef DCTX_GROUPS_H
 #define DCTX_GROUPS_H

@@ -71,7 +71,7 @@ static void join(dctx_system_t *system, const char *group, dctx_ref_t ref)
     cr_assert_eq(dctx_group_join(system, group, ref), DCTX_OK, "%s", dctx_error_detail());
 }
 
-/* ---- telling all ------------------------------------------------------------------------------- */
+/* ---- telling all ----------------------------------------------------------------------------- */
 
 Test(groups, all_members_are_told_in_the_senders_context, .init = fixture_init, .timeout = 60)
 {
@@ -187,7 +187,7 @@ Test(groups, who_cannot_be_told_is_counted, .init = fixture_init, .timeout = 60)
     cr_assert_eq(destroyed, copies);
 }
 
-/* ---- death ------------------------------------------------------------------------------------- */
+/* ---- death ----------------------------------------------------------------------------------- */
 
 static dctx_error_t end_self(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
@@ -247,7 +247,7 @@ Test(groups, the_dead_are_in_none_whoever_joins_them, .init = fixture_init, .tim
     finish(&system);
 }
 
-/* ---- other nodes ------------------------------------------------------------------------------- */
+/* ---- other nodes ----------------------------------------------------------------------------- */
 
 Test(groups, members_may_be_on_other_nodes, .init = fixture_init, .timeout = 60)
 {
@@ -287,7 +287,7 @@ Test(groups, members_may_be_on_other_nodes, .init = fixture_init, .timeout = 60)
     dctx_free(endpoint);
 }
 
-/* ---- without memory ---------------------------------------------------------------------------- */
+/* ---- without memory -------------------------------------------------------------------------- */
 
 static long fails_at = -1, made;
 

@@ -63,7 +63,7 @@ static dctx_error_t ask_text(dctx_ref_t to, const char *text, char answer[128])
     return error;
 }
 
-/* ---- become ------------------------------------------------------------------------------------ */
+/* ---- become ---------------------------------------------------------------------------------- */
 
 typedef struct moods {
     gate_t gate;
@@ -150,7 +150,7 @@ Test(become, has_a_limit_and_is_for_the_actor_itself, .init = fixture_init, .tim
     finish(&system);
 }
 
-/* ---- forward ----------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 /* Sends on, after having made the context its own. */
 typedef struct front {
@@ -328,7 +328,7 @@ Test(forward, into_another_system_of_the_process, .init = fixture_init, .timeout
     finish(&here);
 }
 
-/* ---- delegate ---------------------------------------------------------------------------------- */
+/* ---- delegate -------------------------------------------------------------------------------- */
 
 static dctx_error_t pass_to_other(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
@@ -374,7 +374,7 @@ Test(delegate, the_end_of_the_ask_is_the_askers, .init = fixture_init, .timeout 
     finish(&there);
 }
 
-/* ---- stash ------------------------------------------------------------------------------------- */
+/* ---- stash ----------------------------------------------------------------------------------- */
 
 /* Keeps what is even until 1 comes, then handles all of it. */
 typedef struct keeper {
@@ -567,12 +567,12 @@ Test(stash, of_a_thread_that_never_came_back_is_counted, .init = fixture_init, .
     check_lost(true);
 }
 
-/* ---- the stash against a model of it ----------------------------------------------------------- */
+/* ---- the stash against a model of it --------------------------------------------------------- */
 
 enum { MODEL_MAX = 4096 };
 
-/* Each message is kept, or handled and followed by a step, as a random number says; the model says which must
- * be next. All of it is the actor's. */
+/* Each message is kept, or handled and followed by a step, as a random number says; the model says
+ * which must be next. All of it is the actor's. */
 typedef struct model {
     gate_t done;
     unsigned seed;

@@ -13,7 +13,7 @@
 
 enum { SAMPLES = 20, FORGET = 1024, NS_PER_MS = 1000000, LEGS = 2 };
 
-/* ---- when to hedge ------------------------------------------------------------------------------- */
+/* ---- when to hedge --------------------------------------------------------------------------- */
 
 struct dctx_hedge {
     _Atomic(size_t) refs; /* relaxed up, acq_rel down */
@@ -107,7 +107,7 @@ uint64_t dctx_hedge_won(dctx_hedge_t *hedge)
     return hedge == NULL ? 0 : atomic_load_explicit(&hedge->won, memory_order_relaxed);
 }
 
-/* ---- one ask ------------------------------------------------------------------------------------- */
+/* ---- one ask --------------------------------------------------------------------------------- */
 
 typedef struct leg {
     struct hedged *hedged;

@@ -289,7 +289,7 @@ Test(hedge, a_budget_limits_it_and_another_may_be_asked, .init = fixture_init, .
     close_scene(&scene);
 }
 
-/* ---- from inside, and as futures ------------------------------------------------------------------ */
+/* ---- from inside, and as futures ------------------------------------------------------------- */
 
 typedef struct client {
     scene_t *scene;
@@ -380,7 +380,7 @@ Test(hedge, wrong_ones_are_refused, .init = fixture_init, .timeout = 30)
     close_scene(&scene);
 }
 
-/* ---- on threads ---------------------------------------------------------------------------------- */
+/* ---- on threads ------------------------------------------------------------------------------ */
 
 static dctx_error_t sometimes_slow(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {

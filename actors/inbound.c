@@ -11,8 +11,8 @@
 #include "system.h"
 #include "timer.h"
 
-/* An interceptor wants a message to come later: it moves into a cell of its own, which a timer brings. Until it is
- * handled the cell's outcome counts how often. On an error all is as before. */
+/* An interceptor wants a message to come later: it moves into a cell of its own, which a timer
+ * brings. Until it is handled the cell's outcome counts how often. On an error all is as before. */
 static dctx_error_t come_again(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
                                int64_t delay_ns)
 {

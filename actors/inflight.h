@@ -1,6 +1,7 @@
 /*
- * What other nodes have asked of this one and has not been answered: so that a cancel from there, or the loss
- * of the node, finds the scope of the work. The I/O actor's own, as all that comes and goes does so by its hands.
+ * What other nodes have asked of this one and has not been answered: so that a cancel from there,
+ * or the loss of the node, finds the scope of the work. The I/O actor's own, as all that comes and
+ * goes does so by its hands.
  */
 #ifndef DCTX_INFLIGHT_H
 #define DCTX_INFLIGHT_H

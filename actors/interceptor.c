@@ -13,7 +13,7 @@ struct dctx_next {
     bool ran;
 };
 
-/* ---- pipelines --------------------------------------------------------------------------------- */
+/* ---- pipelines ------------------------------------------------------------------------------- */
 
 void dctx_pipeline_finish(dctx_pipeline_t *pipeline)
 {
@@ -90,7 +90,7 @@ dctx_error_t dctx_pipeline_init(dctx_pipeline_t *pipeline, const dctx_pipeline_t
     return error;
 }
 
-/* ---- what interceptors say --------------------------------------------------------------------- */
+/* ---- what interceptors say ------------------------------------------------------------------- */
 
 static dctx_transit_t *transit_of(const dctx_passage_t *passage)
 {
@@ -136,7 +136,7 @@ void **dctx_passage_slot(const dctx_passage_t *passage)
     return transit->inbound ? &transit->slots[transit->stage] : NULL;
 }
 
-/* ---- transit ----------------------------------------------------------------------------------- */
+/* ---- transit --------------------------------------------------------------------------------- */
 
 void dctx_transit_init(dctx_transit_t *transit, const dctx_pipeline_t *pipeline,
                        const dctx_passage_t *passage, bool inbound)
@@ -154,7 +154,8 @@ void dctx_transit_init(dctx_transit_t *transit, const dctx_pipeline_t *pipeline,
     transit->reason[0] = transit->reason[sizeof transit->reason - 1] = '\0';
 }
 
-/* DCTX_DELAY that nobody gave a time to would have the message go round and round without a pause. */
+/* DCTX_DELAY that nobody gave a time to would have the message go round and round without a
+ * pause. */
 static dctx_verdict_t judge(dctx_transit_t *transit,
                             dctx_verdict_t (*ask)(const dctx_passage_t *passage, void *arg),
                             void *arg)

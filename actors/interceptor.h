@@ -10,9 +10,9 @@
 enum { DCTX_STAGES_MAX = 32 };
 
 /*
- * What stands in the pipeline beside the built-in "context", whose two moments are fork and attach: they come
- * before all others by contract, so the code that sends and handles has them in place, and an empty
- * pipeline costs nothing.
+ * What stands in the pipeline beside the built-in "context", whose two moments are fork and attach:
+ * they come before all others by contract, so the code that sends and handles has them in place,
+ * and an empty pipeline costs nothing.
  */
 typedef struct dctx_pipeline {
     dctx_interceptor_t *stages; /* ascending by order; equal ones as they were given */
@@ -34,8 +34,8 @@ typedef struct dctx_transit {
 } dctx_transit_t;
 
 /*
- * Those of `base`, where that is not NULL, and these. DCTX_ERR_INVALID (no name, "context", a name twice, too many),
- * DCTX_ERR_NOMEM.
+ * Those of `base`, where that is not NULL, and these. DCTX_ERR_INVALID (no name, "context", a name
+ * twice, too many), DCTX_ERR_NOMEM.
  */
 dctx_error_t dctx_pipeline_init(dctx_pipeline_t *pipeline, const dctx_pipeline_t *base,
                                 const dctx_interceptor_t *interceptors, size_t count);
@@ -49,7 +49,8 @@ dctx_verdict_t dctx_transit_outbound_(dctx_transit_t *transit);
 
 dctx_verdict_t dctx_transit_inbound_(dctx_transit_t *transit);
 
-/* Runs the handler inside of what is around it. Returns the outcome; `skipped` says whether it ran. */
+/* Runs the handler inside of what is around it. Returns the outcome;
+ * `skipped` says whether it ran. */
 dctx_error_t dctx_transit_around_(dctx_transit_t *transit, dctx_error_t (*handler)(void *arg),
                                   void *arg);
 void dctx_transit_handled_(dctx_transit_t *transit, dctx_error_t outcome);

@@ -24,7 +24,7 @@ static dctx_system_t *system_of(dctx_io_t *io)
     return io->runner.system;
 }
 
-/* ---- from other threads ------------------------------------------------------------------------ */
+/* ---- from other threads ---------------------------------------------------------------------- */
 
 dctx_error_t dctx_io_init(dctx_io_t *io, dctx_system_t *system)
 {
@@ -72,7 +72,7 @@ void dctx_io_quit_(dctx_io_t *io)
     dctx_io_wake_(io);
 }
 
-/* ---- user code --------------------------------------------------------------------------------- */
+/* ---- user code ------------------------------------------------------------------------------- */
 
 void dctx_io_begin_(dctx_io_t *io)
 {
@@ -85,7 +85,7 @@ void dctx_io_end_(dctx_io_t *io)
         io->abandoned = true;
 }
 
-/* ---- the loop ---------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static void take_node(dctx_io_t *io, dctx_node_t *node)
 {

@@ -32,7 +32,7 @@ static dctx_system_t *system_of(dctx_io_t *io)
     return io->runner.system;
 }
 
-/* ---- who waits --------------------------------------------------------------------------------- */
+/* ---- who waits ------------------------------------------------------------------------------- */
 
 static void let_go(command_t *command)
 {
@@ -102,7 +102,7 @@ dctx_error_t dctx_io_command_(dctx_io_t *io, dctx_command_kind_t kind, const cha
     return error;
 }
 
-/* ---- who does it ------------------------------------------------------------------------------- */
+/* ---- who does it ----------------------------------------------------------------------------- */
 
 static dctx_error_t execute(dctx_io_t *io, command_t *command)
 {

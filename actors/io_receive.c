@@ -18,7 +18,7 @@ static dctx_system_t *system_of(dctx_io_t *io)
     return io->runner.system;
 }
 
-/* ---- messages ---------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 static bool is_peer(const dctx_peer_t *peer, const char *name)
 {
@@ -319,7 +319,7 @@ static void on_rejected(const char *peer, const dctx_link_message_t *incoming, d
     bury(io, peer, incoming, DCTX_ERR_REJECTED);
 }
 
-/* ---- the wire ---------------------------------------------------------------------------------- */
+/* ---- the wire -------------------------------------------------------------------------------- */
 
 static int64_t link_clock(void *arg)
 {

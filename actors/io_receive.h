@@ -1,4 +1,5 @@
-/* What comes to the I/O actor from its link: messages, answers, cancels, and news of peers. Its thread. */
+/* What comes to the I/O actor from its link: messages, answers, cancels, and news of peers.
+ * Its thread. */
 #ifndef DCTX_IO_RECEIVE_H
 #define DCTX_IO_RECEIVE_H
 

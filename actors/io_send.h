@@ -1,4 +1,5 @@
-/* What the I/O actor sends: messages, answers and refusals, and what becomes of those that cannot go. Its thread. */
+/* What the I/O actor sends: messages, answers and refusals,
+ * and what becomes of those that cannot go. Its thread. */
 #ifndef DCTX_IO_SEND_H
 #define DCTX_IO_SEND_H
 

@@ -155,7 +155,7 @@ void dctx_kin_end_(dctx_runner_t *runner, dctx_system_t *system, dctx_kin_t *kin
     dctx_release_(kin->supervisor);
 }
 
-/* ---- spawning ---------------------------------------------------------------------------------- */
+/* ---- spawning -------------------------------------------------------------------------------- */
 
 /* The parent, if the calling thread is in its turn. */
 static dctx_actor_t *parent_here(dctx_ref_t parent)

@@ -1,10 +1,11 @@
 /*
  * Parents and children: the bond between the two, and what an actor that is either has of it.
  *
- * A bond is made with the child and shared by the two, who talk by signals: the child reports, the parent
- * orders. The parent has at most one order out that the child has to answer; beside that, a stop, which is
- * the same as anybody's. A child that fails, or is told to retire, is suspended until the parent has it
- * go on; so all that follows from a failure is decided in the parent's turn, in order.
+ * A bond is made with the child and shared by the two, who talk by signals: the child reports, the
+ * parent orders. The parent has at most one order out that the child has to answer; beside that, a
+ * stop, which is the same as anybody's. A child that fails, or is told to retire, is suspended
+ * until the parent has it go on; so all that follows from a failure is decided in the parent's
+ * turn, in order.
  */
 #ifndef DCTX_KIN_H
 #define DCTX_KIN_H
@@ -145,8 +146,9 @@ void dctx_bond_stop_(dctx_runner_t *runner, dctx_bond_t *bond, dctx_stop_why_t w
                      const dctx_exit_t *cause);
 
 /*
- * A spawn's part, in order: what can fail, for an actor without an extra that is not given out; what undoes it; what
- * cannot fail; and, once the actor is given out, the message to a parent that has to take it in.
+ * A spawn's part, in order: what can fail, for an actor without an extra that is not given out;
+ * what undoes it; what cannot fail; and, once the actor is given out, the message to a parent that
+ * has to take it in.
  *
  * dctx_kin_open_() adds to `life` and `serving`. The bond it returns, unless it is NULL, is for
  * dctx_kin_offer_(): a reference, as the actor may be gone by then.
@@ -157,8 +159,8 @@ void dctx_kin_discard_(dctx_actor_t *actor);
 dctx_bond_t *dctx_kin_open_(dctx_actor_t *actor, uint64_t *life, uint32_t *serving);
 void dctx_kin_offer_(dctx_runner_t *runner, dctx_bond_t *bond);
 
-/* Takes a bond's signal in the receiver's turn; `living`: it is for the actor that lives in the cell.
- * False: abandoned. */
+/* Takes a bond's signal in the receiver's turn; `living`: it is for the actor that lives in the
+ * cell. False: abandoned. */
 bool dctx_bond_take_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_signal_t *signal,
                      bool living);
 

@@ -25,7 +25,7 @@ static dctx_kin_t *kin_of(const dctx_actor_t *actor)
     return actor->extra != NULL ? &actor->extra->kin : NULL;
 }
 
-/* ---- who it is --------------------------------------------------------------------------------- */
+/* ---- who it is ------------------------------------------------------------------------------- */
 
 dctx_ref_t dctx_life_ref_(dctx_actor_t *actor)
 {
@@ -100,7 +100,7 @@ const dctx_exit_t *dctx_self_exit(dctx_actor_t *self)
     return kin != NULL && (kin->down || dctx_life_is_suspended_(self)) ? kin->exit : NULL;
 }
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 /* No message is served any more and no new one taken; the name is free. */
 static void close_life(dctx_system_t *system, dctx_actor_t *actor, dctx_error_t reason)
@@ -309,7 +309,7 @@ bool dctx_life_alone_(dctx_runner_t *runner, dctx_actor_t *actor)
     return finish(runner, actor, &end, is_up(actor, kin));
 }
 
-/* ---- failing ----------------------------------------------------------------------------------- */
+/* ---- failing --------------------------------------------------------------------------------- */
 
 /* Where the callback is in which it failed. */
 static void format_where(const dctx_runner_t *runner, const dctx_kin_t *kin, char *where)
@@ -444,7 +444,7 @@ bool dctx_life_settle_(dctx_runner_t *runner, dctx_actor_t *actor)
     return dctx_life_end_(runner, actor, DCTX_EXIT_SELF, DCTX_ERR_STOPPED, NULL);
 }
 
-/* ---- beginning --------------------------------------------------------------------------------- */
+/* ---- beginning ------------------------------------------------------------------------------- */
 
 /* Makes the state, if that is the actor's to do, and runs on_start. */
 static dctx_error_t call_start(dctx_actor_t *actor, dctx_kin_t *kin,
@@ -512,7 +512,7 @@ bool dctx_life_start_(dctx_runner_t *runner, dctx_actor_t *actor)
     return finish(runner, actor, &end, false);
 }
 
-/* ---- a parent's orders ------------------------------------------------------------------------- */
+/* ---- a parent's orders ----------------------------------------------------------------------- */
 
 bool dctx_life_resume_(dctx_runner_t *runner, dctx_actor_t *actor)
 {

@@ -54,7 +54,8 @@ static bool post(dctx_system_t *system, dctx_runner_t *runner, dctx_ref_t to, dc
     dctx_actor_t *actor = dctx_slab_at(&system->actors, (uint32_t)to.id_);
     if (actor == NULL)
         return false;
-    /* Counted first, as dctx_accept_() does. A thread of the system has left before it is closed for good. */
+    /* Counted first, as dctx_accept_() does. A thread of the system has left before it is closed
+     * for good. */
     dctx_count_(system, runner, DCTX_TALLY_POSTED);
     if (runner == NULL && dctx_phase_(system) >= DCTX_PHASE_CLOSING) {
         dctx_count_(system, runner, DCTX_TALLY_CONSUMED);
@@ -97,8 +98,8 @@ bool dctx_signal_post_(dctx_runner_t *runner, dctx_ref_t to, dctx_signal_t *sign
 
 bool dctx_signal_take_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_signal_t *signal)
 {
-    /* A suspended actor serves nobody, but it lives: so `serving` cannot tell. Who posted this had the id of
-     * an actor of the cell, so if it is the one of its generation it is all there. */
+    /* A suspended actor serves nobody, but it lives: so `serving` cannot tell. Who posted this had
+     * the id of an actor of the cell, so if it is the one of its generation it is all there. */
     uint64_t life = atomic_load_explicit(&actor->life, memory_order_acquire);
     bool living = (life & DCTX_LIFE_ALIVE) && dctx_life_generation(life) == signal->node.generation;
     if (signal->node.flags <= DCTX_SIGNAL_UNTIE)

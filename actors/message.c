@@ -263,7 +263,7 @@ void dctx_message_take_content_(dctx_message_t *message, dctx_message_t *from)
     from->node.flags &= (uint16_t)~CONTENT_FLAGS;
 }
 
-/* ---- as users see it --------------------------------------------------------------------------- */
+/* ---- as users see it ------------------------------------------------------------------------- */
 
 static const void *decode(dctx_parcel_t *parcel, const dctx_type_t *type)
 {

@@ -1,6 +1,6 @@
 /*
- * A message cell: what is told or asked, on its way and while it is handled; also the end of an ask on
- * its way to who asked. Small values are inside it.
+ * A message cell: what is told or asked, on its way and while it is handled; also the end of an ask
+ * on its way to who asked. Small values are inside it.
  */
 #ifndef DCTX_MESSAGE_H
 #define DCTX_MESSAGE_H
@@ -118,15 +118,16 @@ static inline dctx_message_t *dctx_message_own(const dctx_message_t *message)
     return (dctx_message_t *)(uintptr_t)message;
 }
 
-/* The address of the system that has the ask, for a message from this process; `system` is that of its receiver. */
+/* The address of the system that has the ask, for a message from this process;
+ * `system` is that of its receiver. */
 static inline void *dctx_message_home_(const dctx_message_t *message, dctx_system_t *system)
 {
     return message->node.flags & DCTX_MESSAGE_ELSEWHERE ? message->u.request.sender.system_
                                                         : system;
 }
 
-/* A cell of a system's pool, all fields but `inline_` cleared; NULL without memory. `runner` is the calling thread's
- * dctx_runner_of() the system. */
+/* A cell of a system's pool, all fields but `inline_` cleared; NULL without memory. `runner` is the
+ * calling thread's dctx_runner_of() the system. */
 dctx_message_t *dctx_message_new_(dctx_system_t *system, dctx_runner_t *runner,
                                   dctx_node_kind_t kind);
 
@@ -140,11 +141,13 @@ void dctx_message_release_(dctx_system_t *system, dctx_runner_t *runner, dctx_me
 dctx_error_t dctx_message_store_(dctx_message_t *message, const dctx_type_t *type,
                                  const void *value);
 
-/* Moves a value in, bitwise; the caller zeroes or forgets his. DCTX_ERR_TYPE for strings and bytes. */
+/* Moves a value in, bitwise; the caller zeroes or forgets his.
+ * DCTX_ERR_TYPE for strings and bytes. */
 dctx_error_t dctx_message_move_(dctx_message_t *message, const dctx_type_t *type,
                                 const void *value);
 
-/* Sets a reason: at most 255 bytes, cut at a whole UTF-8 character; less without memory. NULL is "". */
+/* Sets a reason: at most 255 bytes, cut at a whole UTF-8 character; less without memory.
+ * NULL is "". */
 void dctx_message_set_reason_(dctx_message_t *message, const char *reason, size_t length);
 
 /* Makes a parcel; NULL without memory. */
@@ -156,7 +159,8 @@ void dctx_decoded_destroy_(dctx_decoded_t *decoded);
 /* Frees a parcel, with what was decoded of it, which runs user code. NULL is fine. */
 void dctx_parcel_destroy_(dctx_parcel_t *parcel);
 
-/* Takes the parcel out of a message that came from another node, and puts it into one without content. */
+/* Takes the parcel out of a message that came from another node,
+ * and puts it into one without content. */
 dctx_parcel_t *dctx_message_take_parcel_(dctx_message_t *message);
 void dctx_message_put_parcel_(dctx_message_t *message, dctx_parcel_t *parcel);
 

@@ -1,6 +1,6 @@
 /*
- * What is measured of an actor. Its receiver alone writes, with plain additions; anybody reads. It hangs on the
- * actor's gauge, and as that belongs to the cell, once made until the system ends.
+ * What is measured of an actor. Its receiver alone writes, with plain additions; anybody reads. It
+ * hangs on the actor's gauge, and as that belongs to the cell, once made until the system ends.
  */
 #ifndef DCTX_METER_H
 #define DCTX_METER_H
@@ -22,8 +22,8 @@ typedef struct dctx_timing {
 struct dctx_meter {
     _Atomic(uint64_t) handled;
     _Atomic(uint64_t) failed;
-    /* When the oldest message that waits was sent, as far as we know: by the receiver when it takes the one before,
-     * or by the sender who finds none. */
+    /* When the oldest message that waits was sent, as far as we know: by the receiver when it takes
+     * the one before, or by the sender who finds none. */
     _Atomic(int64_t) oldest;
     dctx_timing_t wait;
     dctx_timing_t run;
@@ -44,7 +44,8 @@ static inline void dctx_meter_add_(_Atomic(uint64_t) *count, uint64_t n)
 /* Adds what a timing holds. */
 void dctx_timing_read_(dctx_timing_t *timing, dctx_histogram_t *histogram);
 
-/* Adds what `from` holds, and makes it all zero. The caller sees to it that nobody else writes either. */
+/* Adds what `from` holds, and makes it all zero. The caller sees to it that nobody else writes
+ * either. */
 void dctx_meter_fold_(dctx_meter_t *meter, dctx_meter_t *from);
 
 #endif

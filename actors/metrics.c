@@ -12,7 +12,7 @@
 #include "meter.h"
 #include "system.h"
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static bool is_alive(dctx_actor_t *actor, uint64_t id)
 {
@@ -127,7 +127,8 @@ void dctx_system_metrics_read(dctx_system_t *system, dctx_system_metrics_t *ret_
     memset(ret_metrics, 0, sizeof *ret_metrics);
     if (system == NULL)
         return;
-    /* Under the lock no measured actor ends: each is either in the sum of those that have, or among the living. */
+    /* Under the lock no measured actor ends: each is either in the sum of those that have,
+     * or among the living. */
     pthread_mutex_lock(&system->meter_lock);
     dctx_meter_t *gone = &system->gone;
     ret_metrics->handled = atomic_load_explicit(&gone->handled, memory_order_relaxed);
@@ -145,7 +146,7 @@ void dctx_system_metrics_read(dctx_system_t *system, dctx_system_metrics_t *ret_
     dctx_system_counters_read(system, &ret_metrics->counters);
 }
 
-/* ---- as text ----------------------------------------------------------------------------------- */
+/* ---- as text --------------------------------------------------------------------------------- */
 
 /* A text that grows. Once it could not, it stays as it is. */
 typedef struct text {

@@ -175,7 +175,7 @@ Test(metrics, text_of_any_length_arrives_whole, .init = fixture_init)
     finish(&system);
 }
 
-/* ---- all of them ------------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 typedef struct seen {
     int actors, counted, metered;
@@ -254,7 +254,7 @@ Test(metrics, as_text_for_prometheus, .init = fixture_init)
     finish(&system);
 }
 
-/* ---- while all changes ------------------------------------------------------------------------- */
+/* ---- while all changes ----------------------------------------------------------------------- */
 
 static _Atomic(bool) over;
 

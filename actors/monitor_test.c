@@ -247,7 +247,7 @@ Test(monitor, refuses_what_makes_no_sense, .init = fixture_init, .timeout = 30)
     finish(&system);
 }
 
-/* ---- ties -------------------------------------------------------------------------------------- */
+/* ---- ties ------------------------------------------------------------------------------------ */
 
 static dctx_exit_t *end_of(const world_t *w, dctx_ref_t ref)
 {
@@ -383,7 +383,7 @@ Test(monitor, reaches_other_systems_of_the_process, .init = fixture_init, .timeo
     }
 }
 
-/* ---- dead letters say why ---------------------------------------------------------------------- */
+/* ---- dead letters say why -------------------------------------------------------------------- */
 
 static char letter_text[512];
 
@@ -423,7 +423,7 @@ Test(monitor, so_do_those_that_it_had_kept, .init = fixture_init, .timeout = 30)
     world_finish(&w);
 }
 
-/* ---- where it failed --------------------------------------------------------------------------- */
+/* ---- where it failed ------------------------------------------------------------------------- */
 
 static void fail_late(dctx_actor_t *self, uint64_t missed, void *state, void *arg)
 {

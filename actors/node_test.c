@@ -32,7 +32,7 @@ static const char *endpoint_of(const char *transport)
     return endpoint;
 }
 
-/* ---- who is on the other node ------------------------------------------------------------------ */
+/* ---- who is on the other node ---------------------------------------------------------------- */
 
 typedef struct seen {
     gate_t gate;
@@ -165,7 +165,7 @@ Test(node, asks_and_tells_over_inproc, .init = set_up, .fini = tear_down, .timeo
     check_transport("inproc");
 }
 
-/* ---- many at once ------------------------------------------------------------------------------ */
+/* ---- many at once ---------------------------------------------------------------------------- */
 
 typedef struct asker {
     dctx_ref_t to;
@@ -230,7 +230,7 @@ Test(node, thousands_of_asks_in_both_directions, .init = set_up, .fini = tear_do
     finish_pair(&pair);
 }
 
-/* ---- when it does not work --------------------------------------------------------------------- */
+/* ---- when it does not work ------------------------------------------------------------------- */
 
 typedef struct losses {
     gate_t gate, down;
@@ -335,7 +335,7 @@ Test(node, asks_pending_elsewhere_end_with_this_system, .init = set_up, .fini = 
     dctx_free(pair.endpoint);
 }
 
-/* ---- what may not leave ------------------------------------------------------------------------ */
+/* ---- what may not leave ---------------------------------------------------------------------- */
 
 static const dctx_type_t dumb_type = {.name = "dumb", .size = 4};
 

@@ -4,8 +4,8 @@
 
 #include "io.h"
 
-/* Encodes a value for another node. DCTX_ERR_TYPE (no encode), DCTX_ERR_INVALID, DCTX_ERR_CODEC, DCTX_ERR_LIMIT,
- * DCTX_ERR_NOMEM. */
+/* Encodes a value for another node. DCTX_ERR_TYPE (no encode), DCTX_ERR_INVALID, DCTX_ERR_CODEC,
+ * DCTX_ERR_LIMIT, DCTX_ERR_NOMEM. */
 dctx_error_t dctx_outgoing_new_(dctx_system_t *system, dctx_link_kind_t kind,
                                 const dctx_type_t *type, const void *value,
                                 dctx_outgoing_t **ret_outgoing);
@@ -16,8 +16,8 @@ dctx_error_t dctx_outgoing_answer_(const char *peer, uint64_t correlation,
 dctx_error_t dctx_outgoing_encode_(dctx_system_t *system, dctx_outgoing_t *outgoing,
                                    const dctx_type_t *type, const void *value);
 
-/* A message of what came from another node, as it is; the parcel is its own on success. It has nothing decoded
- * in it: to destroy that is user code. */
+/* A message of what came from another node, as it is; the parcel is its own on success. It has
+ * nothing decoded in it: to destroy that is user code. */
 dctx_error_t dctx_outgoing_relay_(dctx_link_kind_t kind, dctx_parcel_t *parcel,
                                   dctx_outgoing_t **ret_outgoing);
 

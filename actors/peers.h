@@ -1,6 +1,7 @@
 /*
- * Nodes that this system's code has named, and the actors there that it has named. Neither goes away
- * before the system does, so a ref to an actor elsewhere is a number, as that of an actor here is.
+ * Nodes that this system's code has named, and the actors there that it has named. Neither goes
+ * away before the system does, so a ref to an actor elsewhere is a number, as that of an actor here
+ * is.
  */
 #ifndef DCTX_PEERS_H
 #define DCTX_PEERS_H

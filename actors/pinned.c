@@ -82,7 +82,8 @@ void dctx_pinned_wake_(dctx_pinned_t *pinned)
 {
     int event = pinned->event;
     if (event != 0) {
-        /* The thread may leave as soon as it is written. It can only fail when the count is full. */
+        /* The thread may leave as soon as it is written.
+         * It can only fail when the count is full. */
         uint64_t one = 1;
         ssize_t written = write(event - 1, &one, sizeof one);
         (void)written;

@@ -10,9 +10,10 @@
 #include "system.h"
 
 /*
- * What most messages are: a small value of a type without functions, to a living actor of the handler's own system, in
- * a context that was forked before. It goes as any other would, without the questions whose answer is known. All of
- * these say no before anything has happened, and then it has to be asked.
+ * What most messages are: a small value of a type without functions, to a living actor of the
+ * handler's own system, in a context that was forked before. It goes as any other would, without
+ * the questions whose answer is known. All of these say no before anything has happened, and then
+ * it has to be asked.
  */
 
 static inline bool dctx_plain_value(const dctx_type_t *type, const void *value)
@@ -32,7 +33,8 @@ static inline void dctx_plain_fill(dctx_message_t *message, const dctx_type_t *t
         memcpy(message->inline_, value, type->size);
 }
 
-/* The actor behind a ref; NULL also where something is special about it, the system or the sender. */
+/* The actor behind a ref; NULL also where something is special about it,
+ * the system or the sender. */
 static inline dctx_actor_t *dctx_plain_find(const dctx_runner_t *here, dctx_ref_t to)
 {
     if (here == NULL || !here->in_turn || here->system != to.system_ || here->actor == NULL ||

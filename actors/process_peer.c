@@ -1,5 +1,5 @@
-/* The other process of process_test.c: a node "peer" that says its endpoint, then serves until its standard
- * input ends. */
+/* The other process of process_test.c: a node "peer" that says its endpoint, then serves until its
+ * standard input ends. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,4 +1,5 @@
-/* Actors in another process: reached by name, killed, and started again. DCTX_TEST_PEER is process_peer.c. */
+/* Actors in another process: reached by name, killed, and started again.
+ * DCTX_TEST_PEER is process_peer.c. */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -158,7 +159,7 @@ static void check_kill(const char *endpoint)
     finish(&system);
 }
 
-/* ---- its actors are monitored ------------------------------------------------------------------ */
+/* ---- its actors are monitored ---------------------------------------------------------------- */
 
 typedef struct ends {
     gate_t told;

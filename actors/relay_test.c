@@ -221,7 +221,8 @@ Test(relay, from_a_node_into_another_system_here, .init = fixture_init, .timeout
     finish_pair(&pair);
 }
 
-/* A type that cannot leave the process: forwarding it to a node fails, and the message is as before. */
+/* A type that cannot leave the process: forwarding it to a node fails,
+ * and the message is as before. */
 static const dctx_type_t private_type = {.name = "private", .size = sizeof(int)};
 
 static dctx_error_t send_private(dctx_actor_t *self, const dctx_message_t *message, void *state)
@@ -257,7 +258,7 @@ Test(relay, says_what_cannot_leave_the_process, .init = fixture_init, .timeout =
     finish_pair(&pair);
 }
 
-/* ---- without memory ---------------------------------------------------------------------------- */
+/* ---- without memory -------------------------------------------------------------------------- */
 
 static long fails_at = -1, made;
 

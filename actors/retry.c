@@ -12,8 +12,8 @@ typedef struct retry {
     dctx_errand_t errand;
     dctx_retry_t options; /* with a reference on the budget; `random`: NULL or `ids` */
     dctx_id_source_t ids;
-    unsigned
-        attempt; /* the one under way, or to come; from 0. Of the thread that has the errand in hand */
+    /* The one under way, or to come; from 0. Of the thread that has the errand in hand. */
+    unsigned attempt;
     dctx_alarm_t alarm;
 } retry_t;
 
@@ -29,7 +29,7 @@ static void destroy(dctx_errand_t *errand)
     dctx_release_(retry);
 }
 
-/* ---- what is tried again, and when --------------------------------------------------------------- */
+/* ---- what is tried again, and when ----------------------------------------------------------- */
 
 static bool is_untouched(const dctx_message_t *reply)
 {
@@ -68,7 +68,7 @@ static int64_t draw_delay(retry_t *retry)
     return (int64_t)(random % ((uint64_t)whole + 1));
 }
 
-/* ---- the attempts -------------------------------------------------------------------------------- */
+/* ---- the attempts ---------------------------------------------------------------------------- */
 
 static void settle(retry_t *retry, dctx_error_t status, const dctx_message_t *reply);
 
@@ -137,7 +137,7 @@ static void settle(retry_t *retry, dctx_error_t status, const dctx_message_t *re
     dctx_errand_unref_(&retry->errand);
 }
 
-/* ---- for askers ---------------------------------------------------------------------------------- */
+/* ---- for askers ------------------------------------------------------------------------------ */
 
 static dctx_error_t check(const dctx_retry_t *options)
 {

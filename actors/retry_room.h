@@ -1,4 +1,5 @@
-/* Asks in more than one piece, for the rooms of this library: as dctx_ask_retry() and dctx_ask_hedged(), for any asker. */
+/* Asks in more than one piece, for the rooms of this library: as dctx_ask_retry() and
+ * dctx_ask_hedged(), for any asker. */
 #ifndef DCTX_RETRY_ROOM_H
 #define DCTX_RETRY_ROOM_H
 

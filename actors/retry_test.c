@@ -13,7 +13,7 @@
 
 static const int64_t MS = 1000000, SECOND = 1000000000;
 
-/* ---- budgets ------------------------------------------------------------------------------------ */
+/* ---- budgets --------------------------------------------------------------------------------- */
 
 static dctx_budget_t *new_budget(double share, double per_second, int64_t window_ms)
 {
@@ -74,7 +74,7 @@ Test(budget, wrong_ones_are_refused, .init = fixture_init)
     cr_assert_eq(dctx_budget_balance(NULL, 0), 0);
 }
 
-/* ---- a world with somebody who fails -------------------------------------------------------------- */
+/* ---- a world with somebody who fails --------------------------------------------------------- */
 
 enum { SEEN_MAX = 64 };
 
@@ -172,7 +172,7 @@ static void ask(scene_t *scene, int64_t timeout_ms, const dctx_retry_t *retry)
                  DCTX_OK, "%s", dctx_error_detail());
 }
 
-/* ---- retries ------------------------------------------------------------------------------------ */
+/* ---- retries --------------------------------------------------------------------------------- */
 
 Test(retry, it_is_asked_until_it_is_answered, .init = fixture_init, .timeout = 30)
 {
@@ -390,7 +390,7 @@ Test(retry, a_budget_keeps_retries_from_multiplying_a_failure, .init = fixture_i
     close_scene(&scene);
 }
 
-/* ---- from inside, and as futures ------------------------------------------------------------------ */
+/* ---- from inside, and as futures ------------------------------------------------------------- */
 
 typedef struct client {
     dctx_ref_t to;

@@ -69,7 +69,8 @@ static bool is_ordered(const dctx_bond_t *bond)
 dctx_bond_t *dctx_round_next_up_(dctx_round_t *self, bool *ret_wait)
 {
     dctx_bond_t *up = first(self, DCTX_BOND_UP), *down = first(self, DCTX_BOND_DOWN);
-    /* One that is beginning is the oldest that is down. Those that are younger need not wait for it. */
+    /* One that is beginning is the oldest that is down.
+     * Those that are younger need not wait for it. */
     if (down != NULL && is_ordered(down) && (up == NULL || up->born < down->born))
         up = down;
     *ret_wait = up != NULL && is_ordered(up);

@@ -1,9 +1,11 @@
 /*
- * The children of a supervisor that restarts several together, in the order in which they retire and begin.
+ * The children of a supervisor that restarts several together, in the order in which they retire
+ * and begin.
  *
- * A child is in one of three heaps by its age, or, when it is to be stopped for good, in none: spared; a member of
- * the round that is up; a member that is down. So each step of a round finds its child at a root, however many
- * children there are, and a failure that concerns all costs only what it makes a member.
+ * A child is in one of three heaps by its age, or, when it is to be stopped for good, in none:
+ * spared; a member of the round that is up; a member that is down. So each step of a round finds
+ * its child at a root, however many children there are, and a failure that concerns all costs only
+ * what it makes a member.
  *
  * The parent's turn only.
  */
@@ -27,13 +29,15 @@ void dctx_round_add_(dctx_round_t *self, dctx_bond_t *bond);
 /* It is no child any more. Harmless for one that was never added. */
 void dctx_round_remove_(dctx_round_t *self, dctx_bond_t *bond);
 
-/* To be called after a bond's doomed, member or down has changed. Harmless for one that was never added. */
+/* To be called after a bond's doomed, member or down has changed.
+ * Harmless for one that was never added. */
 void dctx_round_settle_(dctx_round_t *self, dctx_bond_t *bond);
 
 /* Makes members of all that are spared; with `oldest` of those that are not older than it. */
 void dctx_round_widen_(dctx_round_t *self, const dctx_bond_t *oldest);
 
-/* The member that has to retire next, or whose answer is waited for: *ret_wait. NULL: all are down. */
+/* The member that has to retire next, or whose answer is waited for: *ret_wait.
+ * NULL: all are down. */
 dctx_bond_t *dctx_round_next_up_(dctx_round_t *self, bool *ret_wait);
 /* The oldest that is down; NULL: none is. */
 dctx_bond_t *dctx_round_oldest_down_(dctx_round_t *self);

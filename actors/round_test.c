@@ -1,4 +1,5 @@
-/* Whom a round has retire and begin next: the same as by looking at all, but not by looking at all. */
+/* Whom a round has retire and begin next: the same as by looking at all,
+ * but not by looking at all. */
 #include "round.h"
 
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "supervisor.h"
 #include "system.h"
 
-/* ---- against a model --------------------------------------------------------------------------- */
+/* ---- against a model ------------------------------------------------------------------------- */
 
 enum { BONDS = 40, STEPS = 400, SEEDS = 60 };
 
@@ -60,7 +61,8 @@ static void model_widen(family_t *family, const dctx_bond_t *oldest)
     }
 }
 
-/* What a supervisor does in a round: the one who is next retires or begins, and answers some time. */
+/* What a supervisor does in a round: the one who is next retires or begins,
+ * and answers some time. */
 static void go(family_t *family)
 {
     bool wait = false, expected_wait = false;
@@ -146,7 +148,7 @@ Test(round, is_what_looking_at_all_would_find, .timeout = 60)
     }
 }
 
-/* ---- very many --------------------------------------------------------------------------------- */
+/* ---- very many ------------------------------------------------------------------------------- */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { MANY = 4000 };
@@ -154,7 +156,8 @@ enum { MANY = 4000 };
 enum { MANY = 20000 };
 #endif
 
-/* Looks at a child, for each restart of one and each failure; all of the children are one more each. */
+/* Looks at a child, for each restart of one and each failure;
+ * all of the children are one more each. */
 enum { LOOKS = 6 };
 
 typedef struct crowd {
@@ -227,7 +230,8 @@ static crowd_t *crowd_new(dctx_strategy_t strategy)
     return crowd;
 }
 
-/* Once all children have handled a message more, and the parent has come past what they reported. */
+/* Once all children have handled a message more, and the parent has come past what they
+ * reported. */
 static void check_looks(crowd_t *crowd, uint64_t restarts, long handled)
 {
     for (int i = 0; i < MANY; i++)

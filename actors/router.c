@@ -1,10 +1,10 @@
 /*
- * Routers. Members are in the places of a table, which senders read without a lock. Where keys are routed
- * nothing ever moves in it: who goes leaves an empty place. Else the last one fills it, and a sender at this
- * moment finds him in both, or passes him by: so nobody is told that there is no member, nor are all of them
- * told or counted, but by a look under the lock. A table that is too small is replaced by one twice as
- * large, and kept, as somebody may still read it, until the router goes: all of them together are no larger
- * than the last.
+ * Routers. Members are in the places of a table, which senders read without a lock. Where keys are
+ * routed nothing ever moves in it: who goes leaves an empty place. Else the last one fills it, and
+ * a sender at this moment finds him in both, or passes him by: so nobody is told that there is no
+ * member, nor are all of them told or counted, but by a look under the lock. A table that is too
+ * small is replaced by one twice as large, and kept, as somebody may still read it, until the
+ * router goes: all of them together are no larger than the last.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -38,7 +38,8 @@ struct dctx_router {
     dctx_ref_t front;         /* set before anybody else has the router */
     _Atomic(size_t) holders;  /* its owner and its front actor; acq_rel */
     _Atomic(table_t *) table; /* under the lock, with release */
-    /* Places in use, from the first on; under the lock, with release, after the table that has them. */
+    /* Places in use, from the first on; under the lock, with release,
+     * after the table that has them. */
     _Atomic(size_t) used;
     _Alignas(64) _Atomic(uint64_t) turn; /* of round robin; relaxed */
     _Atomic(uint64_t) random;            /* where the random numbers are; relaxed */
@@ -75,10 +76,10 @@ static bool is_alive(const dctx_router_t *self, uint64_t id)
     return (life & DCTX_LIFE_ALIVE) && life >> 32 == id >> 32;
 }
 
-/* ---- members ----------------------------------------------------------------------------------- */
+/* ---- members --------------------------------------------------------------------------------- */
 
-/* Under the lock. Where keys are routed the last place is given up, so that its keys go where they came from, and
- * any other stays, empty. */
+/* Under the lock. Where keys are routed the last place is given up, so that its keys go where they
+ * came from, and any other stays, empty. */
 static void empty_place(dctx_router_t *self, size_t place)
 {
     table_t *table = atomic_load_explicit(&self->table, memory_order_relaxed);
@@ -147,7 +148,8 @@ static size_t find(dctx_router_t *self, uint64_t id)
     return place;
 }
 
-/* Under the lock. An empty place is taken first, so that the keys of who was there come to who is. */
+/* Under the lock. An empty place is taken first, so that the keys of who was there come to who
+ * is. */
 static dctx_error_t add(dctx_router_t *self, uint64_t id)
 {
     size_t used = atomic_load_explicit(&self->used, memory_order_relaxed);
@@ -231,7 +233,7 @@ size_t dctx_router_size(dctx_router_t *self)
     return count;
 }
 
-/* ---- workers ----------------------------------------------------------------------------------- */
+/* ---- workers --------------------------------------------------------------------------------- */
 
 /* Under the lock. */
 static dctx_error_t need_own(dctx_router_t *self)
@@ -323,7 +325,7 @@ dctx_error_t dctx_router_resize(dctx_router_t *self, size_t workers)
     return error;
 }
 
-/* ---- choosing ---------------------------------------------------------------------------------- */
+/* ---- choosing -------------------------------------------------------------------------------- */
 
 static uint64_t next_random(dctx_router_t *self)
 {
@@ -347,8 +349,8 @@ static uint64_t in_turn(dctx_router_t *self, size_t used)
                       used);
 }
 
-/* Jump consistent hash (Lamping, Veach): one place more takes its share of the keys from all others, and no
- * other key moves. */
+/* Jump consistent hash (Lamping, Veach): one place more takes its share of the keys from all
+ * others, and no other key moves. */
 static size_t jump(uint64_t key, size_t places)
 {
     int64_t at = -1, next = 0;
@@ -520,7 +522,7 @@ dctx_error_t dctx_router_tell(dctx_router_t *self, const dctx_type_t *type, cons
     }
 }
 
-/* ---- the address ------------------------------------------------------------------------------- */
+/* ---- the address ----------------------------------------------------------------------------- */
 
 /* A message from another node goes to each as a copy of the bytes it came in. */
 static dctx_error_t spread_parcel(dctx_router_t *self, const dctx_message_t *message)
@@ -572,7 +574,8 @@ static dctx_error_t forward(dctx_router_t *self, dctx_actor_t *front, const dctx
     }
 }
 
-/* The handler of the address. What nobody gets is a dead letter, as if the address itself had gone. */
+/* The handler of the address. What nobody gets is a dead letter,
+ * as if the address itself had gone. */
 static dctx_error_t pass_on(dctx_actor_t *front, const dctx_message_t *message, void *state)
 {
     dctx_router_t *self = state;
@@ -623,7 +626,7 @@ dctx_ref_t dctx_router_ref(const dctx_router_t *self)
     return self != NULL ? self->front : DCTX_REF_NONE;
 }
 
-/* ---- making ------------------------------------------------------------------------------------ */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 static dctx_error_t check(const dctx_system_t *system, const dctx_router_options_t *options)
 {

@@ -115,7 +115,7 @@ static void wait_size(dctx_router_t *router, size_t size)
         sched_yield();
 }
 
-/* ---- ways -------------------------------------------------------------------------------------- */
+/* ---- ways ------------------------------------------------------------------------------------ */
 
 Test(router, round_robin_gives_each_its_turn_without_a_hop, .init = set_up, .timeout = 60)
 {
@@ -302,7 +302,7 @@ Test(router, broadcast_tells_all, .init = set_up, .timeout = 60)
     finish(&system);
 }
 
-/* ---- members ----------------------------------------------------------------------------------- */
+/* ---- members --------------------------------------------------------------------------------- */
 
 Test(router, members_that_are_given_come_and_go, .init = set_up, .timeout = 60)
 {
@@ -436,7 +436,7 @@ Test(router, may_change_while_it_routes, .init = set_up, .timeout = 60)
     check_changes(true);
 }
 
-/* ---- its address ------------------------------------------------------------------------------- */
+/* ---- its address ----------------------------------------------------------------------------- */
 
 Test(router, has_an_address_here_and_on_other_nodes, .init = set_up, .timeout = 60)
 {
@@ -608,7 +608,7 @@ Test(router, what_was_sent_before_its_end_is_handled, .init = set_up, .timeout =
     finish(&system);
 }
 
-/* ---- without memory ---------------------------------------------------------------------------- */
+/* ---- without memory -------------------------------------------------------------------------- */
 
 static long fails_at = -1, made;
 

@@ -10,7 +10,7 @@ enum {
     WATCH_NS = 1000000 /* how often a watcher looks at slots */
 };
 
-/* ---- making and unmaking ----------------------------------------------------------------------- */
+/* ---- making and unmaking --------------------------------------------------------------------- */
 
 dctx_error_t dctx_scheduler_init(dctx_scheduler_t *scheduler, dctx_system_t *system,
                                  unsigned workers, unsigned quantum)
@@ -36,7 +36,7 @@ void dctx_scheduler_finish(dctx_scheduler_t *scheduler)
     dctx_release_aligned_(scheduler->workers);
 }
 
-/* ---- waking ------------------------------------------------------------------------------------ */
+/* ---- waking ---------------------------------------------------------------------------------- */
 
 static bool has_work(dctx_scheduler_t *scheduler)
 {
@@ -67,9 +67,9 @@ static bool wake_sleeper(dctx_scheduler_t *scheduler)
 }
 
 /*
- * Wakes a sleeper, unless somebody is looking already. Where there is none we have been counted as looking
- * for a moment ourselves: who made work meanwhile, and saw a worker fall asleep, has left it to us
- * to wake that one. So we look again until there is no work, or nobody asleep.
+ * Wakes a sleeper, unless somebody is looking already. Where there is none we have been counted as
+ * looking for a moment ourselves: who made work meanwhile, and saw a worker fall asleep, has left
+ * it to us to wake that one. So we look again until there is no work, or nobody asleep.
  */
 static void wake_one(dctx_scheduler_t *scheduler)
 {
@@ -89,7 +89,7 @@ static inline void wake_for_work(dctx_scheduler_t *scheduler)
         wake_one(scheduler);
 }
 
-/* ---- queues ------------------------------------------------------------------------------------ */
+/* ---- queues ---------------------------------------------------------------------------------- */
 
 static bool ring_put(dctx_worker_t *worker, dctx_actor_t *actor)
 {
@@ -116,11 +116,11 @@ static void queue_put(dctx_worker_t *worker, dctx_actor_t *actor)
 }
 
 /*
- * Where there are many actors their cells are not in the cache, and what a message costs is waiting for
- * them. So while one is at work the memory of those that come next is fetched: the cells of one, and the
- * newest message of the one before it, whose cell should be there by now. A place may hold another actor
- * meanwhile, or none that is still there; cells keep their memory, and fetching what nobody needs harms
- * nobody.
+ * Where there are many actors their cells are not in the cache, and what a message costs is waiting
+ * for them. So while one is at work the memory of those that come next is fetched: the cells of
+ * one, and the newest message of the one before it, whose cell should be there by now. A place may
+ * hold another actor meanwhile, or none that is still there; cells keep their memory, and fetching
+ * what nobody needs harms nobody.
  */
 static inline void fetch_ahead(dctx_worker_t *worker, uint32_t at)
 {
@@ -280,7 +280,7 @@ static bool ring_is_empty(dctx_worker_t *worker)
     return atomic_load(&worker->ring_head) == atomic_load(&worker->ring_tail);
 }
 
-/* ---- sleeping ---------------------------------------------------------------------------------- */
+/* ---- sleeping -------------------------------------------------------------------------------- */
 
 static int64_t monotonic_ns(void)
 {
@@ -289,8 +289,8 @@ static int64_t monotonic_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* A worker is looking no more. Work made meanwhile woke nobody, because we were looking: look whether there is more
- * than what we found, and if so wake the next. */
+/* A worker is looking no more. Work made meanwhile woke nobody, because we were looking: look
+ * whether there is more than what we found, and if so wake the next. */
 static void stop_looking(dctx_scheduler_t *scheduler)
 {
     if (atomic_fetch_sub(&scheduler->looking, 1) == 1 && has_work(scheduler))
@@ -322,8 +322,8 @@ uint64_t dctx_scheduler_all_bits_(const dctx_scheduler_t *scheduler)
                                          : ((uint64_t)1 << scheduler->worker_count) - 1;
 }
 
-/* One look of the watcher. Takes an actor that waits in the slot of a worker which has begun no turn since
- * the last look. *ret_stir: something moves, or waits; it is worth another look. */
+/* One look of the watcher. Takes an actor that waits in the slot of a worker which has begun no
+ * turn since the last look. *ret_stir: something moves, or waits; it is worth another look. */
 static dctx_actor_t *watch(dctx_scheduler_t *scheduler, dctx_worker_t *worker, bool *ret_stir)
 {
     *ret_stir = false;
@@ -361,8 +361,8 @@ static dctx_actor_t *sleep_watching(dctx_scheduler_t *scheduler, dctx_worker_t *
     return actor;
 }
 
-/* Takes our bit back, or waits for whoever has taken it: the wake-up is then ours to use up. True if we were
- * being woken, and so are counted as looking. */
+/* Takes our bit back, or waits for whoever has taken it: the wake-up is then ours to use up. True
+ * if we were being woken, and so are counted as looking. */
 static bool wake_up(dctx_scheduler_t *scheduler, dctx_worker_t *worker)
 {
     if (atomic_fetch_and(&scheduler->sleepers, ~own_bit(worker)) & own_bit(worker))
@@ -387,7 +387,8 @@ static dctx_actor_t *sleep_well(dctx_scheduler_t *scheduler, dctx_worker_t *work
             actor = sleep_watching(scheduler, worker);
             if (actor != NULL || atomic_load(&worker->wake) != 0)
                 break;
-            /* Somebody may have put an actor into its slot, and relied on our watch, while it ended. */
+            /* Somebody may have put an actor into its slot, and relied on our watch,
+             * while it ended. */
             bool stir = false;
             actor = watch(scheduler, worker, &stir);
             if (stir)
@@ -404,7 +405,7 @@ static dctx_actor_t *sleep_well(dctx_scheduler_t *scheduler, dctx_worker_t *work
     return actor;
 }
 
-/* ---- for the worker ---------------------------------------------------------------------------- */
+/* ---- for the worker -------------------------------------------------------------------------- */
 
 dctx_actor_t *dctx_scheduler_next_(dctx_scheduler_t *scheduler, dctx_worker_t *worker)
 {
@@ -469,7 +470,8 @@ void dctx_scheduler_quit_(dctx_scheduler_t *scheduler)
     atomic_store(&scheduler->quit, 1);
     for (unsigned i = 0; i < scheduler->worker_count; i++) {
         dctx_worker_t *worker = &scheduler->workers[i];
-        /* Its bit is ours now, or another's who will wake it anyway, or it is awake and sees `quit`. */
+        /* Its bit is ours now, or another's who will wake it anyway,
+         * or it is awake and sees `quit`. */
         if (atomic_fetch_and(&scheduler->sleepers, ~own_bit(worker)) & own_bit(worker)) {
             (void)atomic_fetch_add(&scheduler->looking, 1);
             atomic_store_explicit(&worker->wake, 1, memory_order_release);

@@ -1,21 +1,23 @@
 /*
  * The scheduler: which worker runs which actor, and which worker sleeps.
  *
- * Each worker has a slot for the actor it made runnable last, whose message is still in its cache; a ring of
- * 256 that the others steal from; and a list of its own for what does not fit there. What becomes runnable outside
- * the workers goes on one stack, which the first worker to look takes whole.
+ * Each worker has a slot for the actor it made runnable last, whose message is still in its cache;
+ * a ring of 256 that the others steal from; and a list of its own for what does not fit there. What
+ * becomes runnable outside the workers goes on one stack, which the first worker to look takes
+ * whole.
  *
- * A worker without work looks around for a few microseconds, then sleeps on its own word. Whoever makes
- * work that others could take wakes one sleeper, unless one is looking already; a looker who finds
- * something wakes the next before it goes to work.
+ * A worker without work looks around for a few microseconds, then sleeps on its own word. Whoever
+ * makes work that others could take wakes one sleeper, unless one is looking already; a looker who
+ * finds something wakes the next before it goes to work.
  *
- * The slot is not for stealing: two actors that talk to each other are best on one worker. But its worker may be
- * kept in a handler for long. So while a worker is at work one of the sleepers wakes up every now and then, and takes
- * what has been waiting in a slot all the time since it last looked. When all are idle, all sleep for good.
+ * The slot is not for stealing: two actors that talk to each other are best on one worker. But its
+ * worker may be kept in a handler for long. So while a worker is at work one of the sleepers wakes
+ * up every now and then, and takes what has been waiting in a slot all the time since it last
+ * looked. When all are idle, all sleep for good.
  *
- * No wake-up is lost: who makes work stores it, then loads `sleepers`; who goes to sleep stores his bit in
- * `sleepers`, then looks for work once more. All four are sequentially consistent, so one of the two sees
- * the other.
+ * No wake-up is lost: who makes work stores it, then loads `sleepers`; who goes to sleep stores his
+ * bit in `sleepers`, then looks for work once more. All four are sequentially consistent, so one of
+ * the two sees the other.
  */
 #ifndef DCTX_SCHEDULER_H
 #define DCTX_SCHEDULER_H
@@ -79,8 +81,8 @@ dctx_error_t dctx_scheduler_init(dctx_scheduler_t *scheduler, dctx_system_t *sys
                                  unsigned workers, unsigned quantum);
 void dctx_scheduler_finish(dctx_scheduler_t *scheduler);
 
-/* Gets an actor running, for whoever has the right to: who put the first message into an idle mailbox. `worker`
- * is the calling thread's, NULL elsewhere. */
+/* Gets an actor running, for whoever has the right to: who put the first message into an idle
+ * mailbox. `worker` is the calling thread's, NULL elsewhere. */
 void dctx_schedule_(dctx_scheduler_t *scheduler, dctx_worker_t *worker, dctx_actor_t *actor);
 
 /* The next actor to run; waits for one. NULL: leave. For the worker. */

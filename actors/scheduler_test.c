@@ -1,4 +1,5 @@
-/* That nothing runnable is ever left lying, however workers sleep, wake and steal; and that idling is free. */
+/* That nothing runnable is ever left lying, however workers sleep, wake and steal;
+ * and that idling is free. */
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -21,7 +22,8 @@ static unsigned mix(uint64_t number)
     return (unsigned)(number >> 40);
 }
 
-/* Passes what is left of a journey to anybody; how long it takes, and so who sleeps meanwhile, varies. */
+/* Passes what is left of a journey to anybody; how long it takes,
+ * and so who sleeps meanwhile, varies. */
 static dctx_error_t hop(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
     hops_t *hops = state;
@@ -70,7 +72,7 @@ Test(scheduler, more_workers_than_cores, .init = fixture_init, .timeout = 60)
     check_hops(7);
 }
 
-/* ---- what a worker that does not come back has in its slot ------------------------------------- */
+/* ---- what a worker that does not come back has in its slot ----------------------------------- */
 
 typedef struct caught {
     dctx_ref_t other;
@@ -111,7 +113,7 @@ Test(scheduler, what_waits_behind_a_blocked_handler_is_taken_by_another_worker,
     finish(&system);
 }
 
-/* ---- fairness ---------------------------------------------------------------------------------- */
+/* ---- fairness -------------------------------------------------------------------------------- */
 
 static dctx_error_t again(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {
@@ -141,7 +143,7 @@ Test(scheduler, one_that_is_always_busy_does_not_starve_the_others, .init = fixt
     finish(&system);
 }
 
-/* ---- idling ------------------------------------------------------------------------------------ */
+/* ---- idling ---------------------------------------------------------------------------------- */
 
 static int64_t cpu_us(void)
 {
@@ -170,7 +172,8 @@ Test(scheduler, an_idle_system_uses_no_cpu, .init = fixture_init, .timeout = 30)
     dctx_reply_to_t *kept = NULL;
     dctx_system_t *system = start(&(dctx_system_options_t){.workers = 4});
     dctx_ref_t ref = spawn(system, NULL, keep, &kept);
-    /* The end of an ask that nobody answers is the event that we wait for; half a second is its time. */
+    /* The end of an ask that nobody answers is the event that we wait for;
+     * half a second is its time. */
     cr_assert_eq(dctx_ask_call(ref, NULL, NULL, 500, no_answer, &over), DCTX_OK);
     int64_t before = cpu_us();
     cr_assert(gate_wait(&over, 1));

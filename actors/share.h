@@ -1,4 +1,5 @@
-/* A value that several messages hold: copied once, changed by nobody, destroyed with the last of them. */
+/* A value that several messages hold: copied once, changed by nobody,
+ * destroyed with the last of them. */
 #ifndef DCTX_SHARE_H
 #define DCTX_SHARE_H
 
@@ -9,8 +10,8 @@
 #include <dcontext/type.h>
 
 typedef struct dctx_share {
-    /* One for each message and one for who made it, all taken when it is made. Released with acq_rel, so
-     * that who destroys the value sees what the others did with it. */
+    /* One for each message and one for who made it, all taken when it is made. Released with
+     * acq_rel, so that who destroys the value sees what the others did with it. */
     _Atomic(size_t) refs;
     const dctx_type_t *type;
     max_align_t value[];

@@ -1,9 +1,10 @@
 /*
  * What a pinned actor waits for beside its mailbox. It is the actor's own thread's alone.
  *
- * From the first watch on the thread waits in zmq_poll() and no more on its futex: whoever finds the mailbox
- * idle then writes to the eventfd `event` of the thread, and touches nothing of it after that. That the fd is
- * there he knows by way of the mailbox: it was made in a turn, and so before the mailbox went idle.
+ * From the first watch on the thread waits in zmq_poll() and no more on its futex: whoever finds
+ * the mailbox idle then writes to the eventfd `event` of the thread, and touches nothing of it
+ * after that. That the fd is there he knows by way of the mailbox: it was made in a turn, and so
+ * before the mailbox went idle.
  */
 #ifndef DCTX_SOCKETS_H
 #define DCTX_SOCKETS_H
@@ -35,8 +36,8 @@ typedef struct dctx_poll {
 
 void dctx_poll_finish_(dctx_poll_t *poll);
 
-/* Waits for something, and runs what is ready. *ret_mail: the mailbox may have something. False: the thread was
- * given up. */
+/* Waits for something, and runs what is ready. *ret_mail: the mailbox may have something.
+ * False: the thread was given up. */
 bool dctx_poll_wait_(dctx_pinned_t *pinned, bool *ret_mail);
 
 #endif

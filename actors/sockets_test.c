@@ -10,7 +10,7 @@
 
 #include "fixture.h"
 
-/* ---- a pinned actor between a socket and actors ------------------------------------------------ */
+/* ---- a pinned actor between a socket and actors ---------------------------------------------- */
 
 enum { ROUNDS = 50 };
 
@@ -254,7 +254,7 @@ Test(sockets, the_actor_may_end_in_a_callback_for_its_socket, .init = fixture_in
     finish(&system);
 }
 
-/* ---- a zactor behind an actor ------------------------------------------------------------------ */
+/* ---- a zactor behind an actor ---------------------------------------------------------------- */
 
 /* As CZMQ programs have them: says back what it is told, until $TERM. */
 static void echo(zsock_t *pipe, void *args)
@@ -337,7 +337,7 @@ Test(sockets, a_zactor_may_stand_behind_an_actor, .init = fixture_init, .timeout
     finish(&system);
 }
 
-/* ---- who does not come back -------------------------------------------------------------------- */
+/* ---- who does not come back ------------------------------------------------------------------ */
 
 typedef struct stuck {
     int watched[2], held[2];
@@ -393,7 +393,7 @@ Test(sockets, a_callback_that_never_returns_holds_no_stop, .init = fixture_init,
     cr_assert(gate_wait(&stuck.outside, 1));
 }
 
-/* ---- watching, unwatching, misuse -------------------------------------------------------------- */
+/* ---- watching, unwatching, misuse ------------------------------------------------------------ */
 
 static void unwatch(dctx_actor_t *self, bridge_t *bridge)
 {
@@ -508,7 +508,7 @@ Test(sockets, only_a_pinned_actor_waits_for_them, .init = fixture_init, .timeout
     finish(&system);
 }
 
-/* ---- without memory ---------------------------------------------------------------------------- */
+/* ---- without memory -------------------------------------------------------------------------- */
 
 static long fails_at = -1, made;
 
@@ -587,7 +587,7 @@ Test(sockets, each_allocation, .init = set_up_sweep, .timeout = 60)
     }
 }
 
-/* ---- zmsg_t ------------------------------------------------------------------------------------ */
+/* ---- zmsg_t ---------------------------------------------------------------------------------- */
 
 typedef struct taker {
     gate_t gate;

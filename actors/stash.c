@@ -16,7 +16,7 @@ enum {
                  DCTX_MESSAGE_FORWARDED | DCTX_MESSAGE_RELAYED
 };
 
-/* ---- lists ------------------------------------------------------------------------------------- */
+/* ---- lists ----------------------------------------------------------------------------------- */
 
 static dctx_message_t *next_of(dctx_message_t *message)
 {
@@ -48,7 +48,7 @@ static dctx_message_t *take_first(dctx_stash_list_t *list)
     return message;
 }
 
-/* ---- keeping and putting back ------------------------------------------------------------------ */
+/* ---- keeping and putting back ---------------------------------------------------------------- */
 
 static dctx_error_t check(const dctx_actor_t *self, const dctx_message_t *message)
 {
@@ -118,7 +118,8 @@ static dctx_stash_t *stash_of(const dctx_actor_t *self)
     return mine && self->extra != NULL ? &self->extra->stash : NULL;
 }
 
-/* Puts the first `count` back: before what was put back earlier, but after what this same callback did. */
+/* Puts the first `count` back: before what was put back earlier,
+ * but after what this same callback did. */
 static void put_back(dctx_actor_t *self, dctx_stash_t *stash, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -163,7 +164,7 @@ size_t dctx_unstash_all(dctx_actor_t *self)
     return count;
 }
 
-/* ---- for the turn ------------------------------------------------------------------------------ */
+/* ---- for the turn ---------------------------------------------------------------------------- */
 
 void dctx_stash_settle_(dctx_actor_t *actor)
 {
@@ -190,7 +191,7 @@ void dctx_stash_done_(dctx_actor_t *actor)
     (void)atomic_fetch_sub_explicit(&stash->waiting, 1, memory_order_relaxed);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static size_t count_dead(dctx_system_t *system, dctx_runner_t *runner,
                          const dctx_stash_list_t *list)

@@ -1,13 +1,13 @@
 /*
- * What an actor keeps for later: messages in cells of their own, as the mailbox may need the ones they came
- * in until somebody sends the next.
+ * What an actor keeps for later: messages in cells of their own, as the mailbox may need the ones
+ * they came in until somebody sends the next.
  *
- * A message that is kept has left the mailbox, and counts CONSUMED; put back it counts POSTED, as if it
- * were in the mailbox again. So a system that stops does not wait for what is kept, but for what is put
- * back.
+ * A message that is kept has left the mailbox, and counts CONSUMED; put back it counts POSTED, as
+ * if it were in the mailbox again. So a system that stops does not wait for what is kept, but for
+ * what is put back.
  *
- * All is the receiver's, but `kept` and `waiting`, which the one who stops the system reads for an actor
- * whose thread never came back.
+ * All is the receiver's, but `kept` and `waiting`, which the one who stops the system reads for an
+ * actor whose thread never came back.
  */
 #ifndef DCTX_STASH_H
 #define DCTX_STASH_H
@@ -29,14 +29,14 @@ typedef struct dctx_stash {
     size_t limit;               /* 0: the default */
     size_t size;                /* in `list`, in `ready` and in hand */
     size_t listed;              /* in `list` */
-    /* How many of them are in no mailbox: those whose handler has returned, in `list`, and those put back
-     * and not done with. Relaxed: the reader comes when nobody writes any more. */
+    /* How many of them are in no mailbox: those whose handler has returned, in `list`, and those
+     * put back and not done with. Relaxed: the reader comes when nobody writes any more. */
     _Atomic(long) kept, waiting;
 } dctx_stash_t;
 
 /*
- * Moves a message in hand into a cell of its own, to be handled later: what is left in hand counts CONSUMED, as KEPT
- * says. NULL without memory.
+ * Moves a message in hand into a cell of its own, to be handled later: what is left in hand counts
+ * CONSUMED, as KEPT says. NULL without memory.
  */
 dctx_message_t *dctx_message_keep_(dctx_runner_t *runner, dctx_message_t *from);
 

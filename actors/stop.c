@@ -20,7 +20,8 @@ enum {
     CHAIN_MAX = 4096
 };
 
-/* How long we wait is real time, whatever clock the system has: nobody should hang for a clock that stands. */
+/* How long we wait is real time, whatever clock the system has:
+ * nobody should hang for a clock that stands. */
 static int64_t real_now(void)
 {
     struct timespec t;
@@ -69,7 +70,7 @@ static bool wait_left(dctx_futex_t *left, int64_t deadline)
     return true;
 }
 
-/* ---- those who do not come back ---------------------------------------------------------------- */
+/* ---- those who do not come back -------------------------------------------------------------- */
 
 /* Notes what each thread is busy with, to tell later for how long it has been. */
 static void note(dctx_system_t *system, dctx_runner_t *runner)
@@ -89,8 +90,8 @@ static void note_all(dctx_system_t *system)
     pthread_mutex_unlock(&system->pinned_lock);
 }
 
-/* Room for so much more in the report, and a NUL; false without memory. As there may be a line for each of very many
- * actors it grows by doubling. */
+/* Room for so much more in the report, and a NUL; false without memory. As there may be a line for
+ * each of very many actors it grows by doubling. */
 static bool make_room(dctx_system_t *system, size_t size)
 {
     size_t length = system->left_behind_length, capacity = system->left_behind_capacity;
@@ -128,8 +129,8 @@ void dctx_stop_report_(dctx_system_t *system, const char *line)
     pthread_mutex_unlock(&system->report_lock);
 }
 
-/* Since when the thread has been in the callback it is in: exactly if it was the first of the turn, else
- * since we saw it there. */
+/* Since when the thread has been in the callback it is in: exactly if it was the first of the turn,
+ * else since we saw it there. */
 static int64_t busy_ms(dctx_system_t *system, dctx_runner_t *runner)
 {
     uint64_t sequence = atomic_load_explicit(&runner->sequence, memory_order_relaxed);
@@ -182,8 +183,9 @@ static uint64_t progress_of(dctx_runner_t *runner)
     return sum;
 }
 
-/* Gives a thread up that is in no user code; false if it has left now. What it is at work on can not be told: so
- * the actor whose turn it is in is left alone, and of the system's it comes back to see that it was given up. */
+/* Gives a thread up that is in no user code; false if it has left now. What it is at work on can
+ * not be told: so the actor whose turn it is in is left alone, and of the system's it comes back to
+ * see that it was given up. */
 static bool cast_adrift(dctx_system_t *system, dctx_runner_t *runner, dctx_futex_t *left)
 {
     pthread_mutex_lock(&runner->lock);
@@ -208,8 +210,8 @@ static bool has_left(dctx_runner_t *runner, dctx_futex_t *left, int64_t deadline
     return true;
 }
 
-/* True if the thread has left. It has until `deadline`; and after that, as it is in no user code, it
- * leaves in a moment: but we do not bet our own return on that. */
+/* True if the thread has left. It has until `deadline`; and after that, as it is in no user code,
+ * it leaves in a moment: but we do not bet our own return on that. */
 static bool part(dctx_system_t *system, dctx_runner_t *runner, dctx_futex_t *left, int64_t deadline)
 {
     if (has_left(runner, left, deadline))
@@ -229,15 +231,16 @@ static bool part(dctx_system_t *system, dctx_runner_t *runner, dctx_futex_t *lef
     return !cast_adrift(system, runner, left);
 }
 
-/* Ends a zactor whose thread has left, and waits, not for ever, for its good-bye, which is on its way. */
+/* Ends a zactor whose thread has left, and waits, not for ever, for its good-bye,
+ * which is on its way. */
 static void let_go(zactor_t **actor_p)
 {
     zsock_set_rcvtimeo(zactor_sock(*actor_p), GRACE_MS);
     zactor_destroy(actor_p);
 }
 
-/* Closes both ends of the pipe to a worker that was given up, as CZMQ reports sockets that are left at exit.
- * Its thread has not used its end since it started, and parks when it comes back. */
+/* Closes both ends of the pipe to a worker that was given up, as CZMQ reports sockets that are left
+ * at exit. Its thread has not used its end since it started, and parks when it comes back. */
 static void close_pipe(dctx_worker_t *worker)
 {
     zsock_set_rcvtimeo(zactor_sock(worker->thread), 0);
@@ -245,7 +248,7 @@ static void close_pipe(dctx_worker_t *worker)
     zsock_destroy(&worker->pipe);
 }
 
-/* ---- the steps --------------------------------------------------------------------------------- */
+/* ---- the steps ------------------------------------------------------------------------------- */
 
 /* `all`: also those whose parents are to stop them. */
 static void stop_actors(dctx_system_t *system, bool all)
@@ -331,7 +334,8 @@ static void stop_io(dctx_system_t *system, int64_t deadline)
     if (system->io.thread == NULL)
         return;
     dctx_io_quit_(&system->io);
-    /* If it is given up its sockets stay open, and so must its pipe: CZMQ then does not wait for them at exit. */
+    /* If it is given up its sockets stay open, and so must its pipe:
+     * CZMQ then does not wait for them at exit. */
     if (part(system, &system->io.runner, &system->io.left, deadline))
         let_go(&system->io.thread);
 }
@@ -343,8 +347,8 @@ static void close_actors(dctx_system_t *system, int64_t deadline)
     stop_actors(system, false);
     if (wait_quiet(system, at_least_grace(deadline)))
         return;
-    /* No time for what lies before an actor's stop: that is cleared away later. Nor for one to wait for its
-     * children, which it then says. */
+    /* No time for what lies before an actor's stop: that is cleared away later. Nor for one to wait
+     * for its children, which it then says. */
     atomic_store(&system->hurry, true);
     stop_actors(system, true);
     (void)wait_quiet(system, at_least_grace(0));

@@ -9,7 +9,8 @@
 /* dctx_system_stop() but for the report, which is left in the system. Call under stop_lock. */
 dctx_error_t dctx_system_stop_(dctx_system_t *system, int64_t timeout_ms);
 
-/* Adds a line to the report of who did not stop. Any thread of the system, and the one that stops it. */
+/* Adds a line to the report of who did not stop. Any thread of the system,
+ * and the one that stops it. */
 void dctx_stop_report_(dctx_system_t *system, const char *line);
 
 #endif

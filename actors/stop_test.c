@@ -184,7 +184,7 @@ Test(stop, names_an_on_stop_that_blocks, .init = fixture_init, .timeout = 30)
     cr_assert(gate_wait(&blocker.outside, 1));
 }
 
-/* ---- while full -------------------------------------------------------------------------------- */
+/* ---- while full ------------------------------------------------------------------------------ */
 
 /* Tells itself and another for ever, until it is told that all is over. */
 static dctx_error_t flood(dctx_actor_t *self, const dctx_message_t *message, void *state)
@@ -264,7 +264,7 @@ Test(stop, at_once_while_full_adds_up, .init = fixture_init, .timeout = 60)
     check_full(0);
 }
 
-/* ---- what it says to those who come late ------------------------------------------------------- */
+/* ---- what it says to those who come late ----------------------------------------------------- */
 
 Test(stop, afterwards_everything_is_refused, .init = fixture_init, .timeout = 30)
 {

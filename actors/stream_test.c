@@ -45,7 +45,7 @@ static void note_tenant(char *place, size_t size)
     snprintf(place, size, "%s", tenant_get_or(""));
 }
 
-/* ---- sending ----------------------------------------------------------------------------------- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 static void pump(dctx_actor_t *self, dctx_stream_t stream, void *state, void *arg)
 {
@@ -97,7 +97,7 @@ static dctx_error_t on_request(dctx_actor_t *self, const dctx_message_t *message
     return DCTX_OK;
 }
 
-/* ---- receiving --------------------------------------------------------------------------------- */
+/* ---- receiving ------------------------------------------------------------------------------- */
 
 static void on_item(dctx_actor_t *self, dctx_stream_t stream, const dctx_message_t *item,
                     void *state, void *arg)
@@ -151,7 +151,7 @@ static dctx_error_t on_ask(dctx_actor_t *self, const dctx_message_t *message, vo
     return dctx_ask_stream(self, receiver->to, DCTX_TYPE_STRING, "go", &options, &receiver->stream);
 }
 
-/* ---- the ground -------------------------------------------------------------------------------- */
+/* ---- the ground ------------------------------------------------------------------------------ */
 
 typedef struct ground {
     dctx_system_t *here, *there; /* the same, two without a link, or two nodes */
@@ -246,7 +246,7 @@ static void close_ground(ground_t *ground)
     }                                                                                              \
     static void name(int where)
 
-/* ---- one to many ------------------------------------------------------------------------------- */
+/* ---- one to many ----------------------------------------------------------------------------- */
 
 EACH(items_come_in_order_and_then_the_answer)
 {
@@ -455,7 +455,7 @@ EACH(a_plain_ask_cannot_be_answered_with_a_stream)
     close_ground(&ground);
 }
 
-/* ---- many to one ------------------------------------------------------------------------------- */
+/* ---- many to one ----------------------------------------------------------------------------- */
 
 static void collected(dctx_actor_t *self, dctx_stream_t stream, dctx_error_t status,
                       const dctx_message_t *answer, void *state, void *arg)
@@ -570,7 +570,7 @@ EACH(a_client_that_stops_is_missed_by_the_collector)
     cr_assert_eq(gate_count(&ground.sender.ended), 0);
 }
 
-/* ---- many at once ------------------------------------------------------------------------------ */
+/* ---- many at once ---------------------------------------------------------------------------- */
 
 Test(stream, many_at_once_between_the_same_two, .init = fixture_init, .timeout = 60)
 {
@@ -648,7 +648,7 @@ Test(stream, misuse_is_told_in_words, .init = fixture_init, .timeout = 60)
     close_ground(&ground);
 }
 
-/* ---- an item in the hands of who handles it ---------------------------------------------------- */
+/* ---- an item in the hands of who handles it -------------------------------------------------- */
 
 static void pass_item_on(dctx_actor_t *self, dctx_stream_t stream, const dctx_message_t *item,
                          void *state, void *arg)

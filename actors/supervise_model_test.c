@@ -1,4 +1,5 @@
-/* Random trees of actors that fail at random, against a model that says who lives, and in which life. */
+/* Random trees of actors that fail at random, against a model that says who lives,
+ * and in which life. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,7 +9,7 @@
 
 enum { ACTORS = 24, STEPS = 120, SEEDS = 40 };
 
-/* ---- the model --------------------------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------------------------------- */
 
 typedef struct person {
     bool alive;
@@ -110,7 +111,7 @@ static void fail(model_t *model, int who, bool by_error, int64_t now)
     }
 }
 
-/* ---- the real ones ----------------------------------------------------------------------------- */
+/* ---- the real ones --------------------------------------------------------------------------- */
 
 typedef struct actor {
     dctx_ref_t ref;

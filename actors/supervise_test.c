@@ -187,7 +187,7 @@ static void check_first_starts(story_t *story, int count)
     story->text[0] = '\0';
 }
 
-/* ---- the tree ---------------------------------------------------------------------------------- */
+/* ---- the tree -------------------------------------------------------------------------------- */
 
 Test(supervise, children_stop_first_the_youngest_before_the_others, .init = fixture_init,
      .timeout = 30)
@@ -307,7 +307,7 @@ Test(supervise, refuses_parents_that_are_none, .init = fixture_init, .timeout = 
     story_finish(&story);
 }
 
-/* ---- directives -------------------------------------------------------------------------------- */
+/* ---- directives ------------------------------------------------------------------------------ */
 
 Test(supervise, a_restart_keeps_all_but_the_state, .init = fixture_init, .timeout = 30)
 {
@@ -418,7 +418,7 @@ Test(supervise, a_callback_can_decide, .init = fixture_init, .timeout = 30)
     story_finish(&story);
 }
 
-/* ---- strategies -------------------------------------------------------------------------------- */
+/* ---- strategies ------------------------------------------------------------------------------ */
 
 static void check_strategy(dctx_strategy_t strategy, dctx_directive_t directive, int failing,
                            const char *expected)
@@ -462,7 +462,7 @@ Test(supervise, one_for_one, .init = fixture_init, .timeout = 30)
     check_strategy(DCTX_ONE_FOR_ONE, DCTX_STOP, 2, "c-");
 }
 
-/* ---- starts that fail, and intensity ----------------------------------------------------------- */
+/* ---- starts that fail, and intensity --------------------------------------------------------- */
 
 Test(supervise, a_restart_that_does_not_start_is_tried_again, .init = fixture_init, .timeout = 30)
 {
@@ -552,7 +552,7 @@ Test(supervise, a_supervisor_of_supervisors_restarts_whole_branches, .init = fix
     }
 }
 
-/* ---- back-off ---------------------------------------------------------------------------------- */
+/* ---- back-off -------------------------------------------------------------------------------- */
 
 Test(supervise, backs_off_longer_each_time, .init = fixture_init, .timeout = 30)
 {
@@ -630,7 +630,7 @@ Test(supervise, stops_in_a_back_off, .init = fixture_init, .timeout = 30)
     }
 }
 
-/* ---- states ------------------------------------------------------------------------------------ */
+/* ---- states ---------------------------------------------------------------------------------- */
 
 static int states_made, states_destroyed;
 

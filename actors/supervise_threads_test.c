@@ -108,7 +108,7 @@ Test(supervise_threads, a_parent_waits_so_long_and_no_longer, .init = fixture_in
     finish(&system);
 }
 
-/* ---- very many children ------------------------------------------------------------------------ */
+/* ---- very many children ---------------------------------------------------------------------- */
 
 /* More than anybody can look at one by one for each of them. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -177,7 +177,8 @@ Test(supervise_threads, very_many_children_that_end_are_forgotten_in_time, .init
     check_crowd(true);
 }
 
-/* No time at all: whatever the parent is at, nothing is cleared away beneath it, and all is accounted for. */
+/* No time at all: whatever the parent is at, nothing is cleared away beneath it,
+ * and all is accounted for. */
 Test(supervise_threads, a_stop_without_time_leaves_a_busy_parent_its_own, .init = fixture_init,
      .timeout = 120)
 {

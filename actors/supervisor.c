@@ -24,8 +24,8 @@ enum {
 typedef struct dctx_supervisor {
     dctx_supervision_t options;
     dctx_bond_t *stopping; /* whose end is waited for, one at a time; NULL: nobody's */
-    /* Those that are to be stopped after that, in this order: so that the end of one of very many children
-     * does not need a look at all of them. All are listed. */
+    /* Those that are to be stopped after that, in this order: so that the end of one of very many
+     * children does not need a look at all of them. All are listed. */
     dctx_bond_t *first, *last;
     dctx_bond_t *round;     /* whose failure began the round that goes on; NULL: none does */
     bool rested;            /* the round's back-off is over */
@@ -44,7 +44,7 @@ static bool for_one(const dctx_supervisor_t *self)
     return self->options.strategy == DCTX_ONE_FOR_ONE;
 }
 
-/* ---- making ------------------------------------------------------------------------------------ */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 static bool is_directive(dctx_directive_t directive)
 {
@@ -107,7 +107,7 @@ void dctx_supervisor_reset_(dctx_kin_t *kin)
     self->count = 0;
 }
 
-/* ---- the list ---------------------------------------------------------------------------------- */
+/* ---- the list -------------------------------------------------------------------------------- */
 
 static void enlist(dctx_kin_t *kin, dctx_bond_t *bond)
 {
@@ -178,7 +178,7 @@ static void set_exit(dctx_exit_t **place, dctx_exit_t *exit)
     *place = exit;
 }
 
-/* ---- time -------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 /* Without an alarm, as the system is closing, it rings at once: false. */
 static bool set_alarm(dctx_system_t *system, dctx_bond_t *bond, dctx_bond_alarm_t what, int64_t ms)
@@ -224,7 +224,7 @@ static int64_t backoff_of(dctx_system_t *system, const dctx_supervisor_t *self,
     return dctx_phase_(system) == DCTX_PHASE_RUNNING ? ms : 0;
 }
 
-/* ---- stopping ---------------------------------------------------------------------------------- */
+/* ---- stopping -------------------------------------------------------------------------------- */
 
 /* Stops the next of those that are to be stopped, unless one is on its way. */
 static void stop_next(dctx_runner_t *runner, dctx_kin_t *kin)
@@ -258,8 +258,8 @@ static bool doom(dctx_supervisor_t *self, dctx_bond_t *bond, const dctx_exit_t *
     return true;
 }
 
-/* Has a child and all that are younger stopped, the youngest first, before any that wait for that already.
- * `why`: but `failed`, which it is for. */
+/* Has a child and all that are younger stopped, the youngest first, before any that wait for that
+ * already. `why`: but `failed`, which it is for. */
 static void doom_from(dctx_supervisor_t *self, dctx_bond_t *oldest, const dctx_bond_t *failed,
                       const dctx_exit_t *why)
 {
@@ -283,7 +283,7 @@ bool dctx_supervisor_stop_all_(dctx_runner_t *runner, dctx_actor_t *actor, const
     return true;
 }
 
-/* ---- restarting -------------------------------------------------------------------------------- */
+/* ---- restarting ------------------------------------------------------------------------------ */
 
 static void order(dctx_runner_t *runner, dctx_bond_t *bond, dctx_signal_kind_t kind,
                   dctx_bond_state_t state)
@@ -303,7 +303,8 @@ static void order_retire(dctx_runner_t *runner, dctx_bond_t *bond, const dctx_ex
     order(runner, bond, DCTX_SIGNAL_RETIRE, DCTX_BOND_RETIRING);
 }
 
-/* Waits before it has the bond's child, or the round, begin; false: there is nothing to wait for. */
+/* Waits before it has the bond's child, or the round, begin;
+ * false: there is nothing to wait for. */
 static bool rest(dctx_runner_t *runner, dctx_supervisor_t *self, dctx_bond_t *bond)
 {
     if (bond->alarm_for != DCTX_BOND_QUIET)
@@ -362,7 +363,7 @@ static void restart(dctx_runner_t *runner, dctx_kin_t *kin, dctx_bond_t *bond)
     go_round(runner, kin);
 }
 
-/* ---- deciding ---------------------------------------------------------------------------------- */
+/* ---- deciding -------------------------------------------------------------------------------- */
 
 /* Notes a restart. False: there have been too many. */
 static bool may_restart(dctx_system_t *system, dctx_supervisor_t *self, dctx_bond_t *bond)
@@ -482,7 +483,7 @@ bool dctx_supervisor_resume_(dctx_runner_t *runner, dctx_actor_t *actor)
     return true;
 }
 
-/* ---- what children report ---------------------------------------------------------------------- */
+/* ---- what children report -------------------------------------------------------------------- */
 
 static bool take_child(dctx_runner_t *runner, dctx_actor_t *actor, dctx_bond_t *bond)
 {

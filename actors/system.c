@@ -69,7 +69,7 @@ static void unlist(dctx_system_t *system)
     pthread_mutex_unlock(&systems_lock);
 }
 
-/* ---- what is asked of every send --------------------------------------------------------------- */
+/* ---- what is asked of every send ------------------------------------------------------------- */
 
 dctx_tallies_t *dctx_outside_(dctx_system_t *system)
 {
@@ -122,7 +122,7 @@ void dctx_system_worker_idle_(dctx_system_t *system)
     dctx_system_stirred_(system);
 }
 
-/* ---- counters ---------------------------------------------------------------------------------- */
+/* ---- counters -------------------------------------------------------------------------------- */
 
 uint64_t dctx_system_sum_(dctx_system_t *system, dctx_tally_t what)
 {
@@ -140,8 +140,8 @@ uint64_t dctx_system_sum_(dctx_system_t *system, dctx_tally_t what)
 
 bool dctx_system_is_quiet_(dctx_system_t *system)
 {
-    /* What went out is read first. Each message is counted in before it can be counted out, and none is
-     * counted twice; so if the two are equal now, they were when the first was read. */
+    /* What went out is read first. Each message is counted in before it can be counted out, and
+     * none is counted twice; so if the two are equal now, they were when the first was read. */
     uint64_t out = dctx_system_sum_(system, DCTX_TALLY_HANDLED) +
                    dctx_system_sum_(system, DCTX_TALLY_DEAD) +
                    dctx_system_sum_(system, DCTX_TALLY_CONSUMED);
@@ -205,7 +205,7 @@ const char *dctx_system_name(const dctx_system_t *system)
     return system != NULL ? system->name : "";
 }
 
-/* ---- making ------------------------------------------------------------------------------------ */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 static int64_t monotonic(void *arg)
 {
@@ -482,7 +482,7 @@ dctx_error_t dctx_system_new(const dctx_system_options_t *options, dctx_system_t
     return DCTX_OK;
 }
 
-/* ---- stopping ---------------------------------------------------------------------------------- */
+/* ---- stopping -------------------------------------------------------------------------------- */
 
 dctx_error_t dctx_system_stop(dctx_system_t *system, int64_t timeout_ms, char **ret_report)
 {
@@ -525,7 +525,7 @@ void dctx_system_destroy(dctx_system_t **system_p)
         finish(system);
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 dctx_error_t dctx_system_bind(dctx_system_t *system, const char *endpoint, char **ret_endpoint)
 {

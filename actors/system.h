@@ -101,7 +101,8 @@ static inline int64_t dctx_now_(dctx_system_t *system)
     return system->clock.now_ns(system->clock.arg);
 }
 
-/* 64 random bits, for what is spread or jittered; in a test world they come from its seed. Any thread. */
+/* 64 random bits, for what is spread or jittered; in a test world they come from its seed.
+ * Any thread. */
 uint64_t dctx_system_random_(dctx_system_t *system);
 
 /* To a few milliseconds, and cheap, where that is good enough. */
@@ -133,9 +134,10 @@ static inline void dctx_count_(dctx_system_t *system, dctx_runner_t *runner, dct
 /*
  * To be called before a message goes into a mailbox; DCTX_ERR_STOPPED says that it must not.
  *
- * A thread of the system has left before what is left in mailboxes is cleared away. One from outside may
- * be anywhere: so it counts first and looks at the phase then; stop sets the phase first and then looks
- * at the count. One of the two sees the other: either the thread turns back, or stop waits for the message.
+ * A thread of the system has left before what is left in mailboxes is cleared away. One from
+ * outside may be anywhere: so it counts first and looks at the phase then; stop sets the phase
+ * first and then looks at the count. One of the two sees the other: either the thread turns back,
+ * or stop waits for the message.
  */
 dctx_error_t dctx_accept_(dctx_system_t *system, dctx_runner_t *runner);
 
@@ -148,7 +150,8 @@ static inline void dctx_system_stirred_(dctx_system_t *system)
     dctx_futex_wake_all(&system->quiet);
 }
 
-/* Puts a node, counted before, into an actor's mailbox and gets the actor running if it was idle. */
+/* Puts a node, counted before, into an actor's mailbox and gets the actor running if it was
+ * idle. */
 void dctx_post_(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor,
                 dctx_node_t *node);
 
@@ -158,10 +161,12 @@ void dctx_run_(dctx_system_t *system, dctx_runner_t *runner, dctx_actor_t *actor
 /* Sum over all threads. */
 uint64_t dctx_system_sum_(dctx_system_t *system, dctx_tally_t what);
 
-/* True if there was a moment, after this was called, without a message in a mailbox or a handler. */
+/* True if there was a moment, after this was called,
+ * without a message in a mailbox or a handler. */
 bool dctx_system_is_quiet_(dctx_system_t *system);
 
-/* A system of this process by its address, kept alive until dctx_systems_unlock_(); NULL if it is gone. */
+/* A system of this process by its address, kept alive until dctx_systems_unlock_();
+ * NULL if it is gone. */
 dctx_system_t *dctx_systems_lock_(const void *system);
 void dctx_systems_unlock_(void);
 

@@ -43,7 +43,8 @@ bool dctx_timers_remove(dctx_timers_t *timers, dctx_timer_node_t *node);
 /* Takes out the first one that is due by `now_ns`; NULL: none is. */
 dctx_timer_node_t *dctx_timers_pop(dctx_timers_t *timers, int64_t now_ns);
 
-/* Takes all out, due or not, in O(n) and in no order: a list by `next`, each of which is not set. */
+/* Takes all out, due or not, in O(n) and in no order: a list by `next`,
+ * each of which is not set. */
 dctx_timer_node_t *dctx_timers_take_all(dctx_timers_t *timers);
 
 /* When the first one is due; INT64_MAX: there is none. */

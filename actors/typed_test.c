@@ -1,4 +1,5 @@
-/* Messages with a C type. What must not compile is tested where that is tested: tests/actors/compile. */
+/* Messages with a C type. What must not compile is tested where that is tested:
+ * tests/actors/compile. */
 #include <stdlib.h>
 #include <string.h>
 

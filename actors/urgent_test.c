@@ -157,7 +157,7 @@ Test(urgent, one_stopped_before_it_started_runs_neither_hook, .init = fixture_in
     done_with(&slow);
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 static void note(dctx_error_t status, const dctx_message_t *record, void *arg)
 {
@@ -315,7 +315,8 @@ static void fail_call(dctx_error_t status, const dctx_message_t *record, void *a
     dctx_self_fail(dctx_runner_here->actor, DCTX_ERR_IO, "to be logged");
 }
 
-/* A log that does not come back from that one line: the thread is in the library's own code meanwhile. */
+/* A log that does not come back from that one line:
+ * the thread is in the library's own code meanwhile. */
 static void block_log(dctx_log_level_t level, const char *line, void *arg)
 {
     (void)level;
@@ -353,7 +354,7 @@ Test(urgent, what_a_thread_of_the_library_may_use_is_left_alone, .init = fixture
     cr_assert_eq(gate_count(&slow.stopped), 0, "it runs no code of the application");
 }
 
-/* ---- fairness ---------------------------------------------------------------------------------- */
+/* ---- fairness -------------------------------------------------------------------------------- */
 
 static dctx_error_t note_overtaken(dctx_actor_t *self, const dctx_message_t *message, void *state)
 {

@@ -44,7 +44,7 @@ void dctx_watch_arm_(dctx_system_t *system)
         dctx_io_wake_(&system->io);
 }
 
-/* ---- what a thread is in ----------------------------------------------------------------------- */
+/* ---- what a thread is in --------------------------------------------------------------------- */
 
 static void copy(dctx_system_t *system, dctx_runner_t *runner, const dctx_actor_t *busy,
                  finding_t *ret_finding)
@@ -66,9 +66,9 @@ static void copy(dctx_system_t *system, dctx_runner_t *runner, const dctx_actor_
 }
 
 /*
- * True if the thread is still in that callback. It runs on; but with `attention` up, and after the barrier, it
- * cannot leave the callback without our lock, as when a system stops (see runner.h): so all that it
- * is busy with stays alive while we copy.
+ * True if the thread is still in that callback. It runs on; but with `attention` up, and after the
+ * barrier, it cannot leave the callback without our lock, as when a system stops (see runner.h): so
+ * all that it is busy with stays alive while we copy.
  */
 static bool find(dctx_system_t *system, dctx_runner_t *runner, uint64_t sequence,
                  finding_t *ret_finding)
@@ -100,10 +100,10 @@ static void tell(dctx_runner_t *io, const finding_t *finding, int64_t ns)
         system->options.on_blocked(&blocked, system->options.arg);
 }
 
-/* ---- looking ----------------------------------------------------------------------------------- */
+/* ---- looking --------------------------------------------------------------------------------- */
 
-/* Since when a thread is in the callback that we see it in for the first time: exactly if that is the first of its
- * turn, and the system's clock is the real one. */
+/* Since when a thread is in the callback that we see it in for the first time: exactly if that is
+ * the first of its turn, and the system's clock is the real one. */
 static int64_t began(dctx_system_t *system, dctx_runner_t *runner, uint64_t sequence, int64_t now)
 {
     int64_t since = atomic_load_explicit(&runner->since, memory_order_relaxed);

@@ -1,11 +1,12 @@
 /*
- * The watch over handlers: notices a worker that is in one callback for long, and says whose it is. The
- * I/O actor keeps it, a few times in `handler_warn_ms`, and only while not all workers sleep: a worker that wakes up
- * sets it going, if it is not; when it finds all asleep it ends. So a busy system pays a few looks a second, an
- * idle one nothing, and a message never anything.
+ * The watch over handlers: notices a worker that is in one callback for long, and says whose it is.
+ * The I/O actor keeps it, a few times in `handler_warn_ms`, and only while not all workers sleep: a
+ * worker that wakes up sets it going, if it is not; when it finds all asleep it ends. So a busy
+ * system pays a few looks a second, an idle one nothing, and a message never anything.
  *
- * `armed` and the scheduler's `sleepers`: a worker takes its bit out, then reads `armed`; the watch resets
- * `armed`, then reads the bits once more. All sequentially consistent, so that one of the two sees the other.
+ * `armed` and the scheduler's `sleepers`: a worker takes its bit out, then reads `armed`; the watch
+ * resets `armed`, then reads the bits once more. All sequentially consistent, so that one of the
+ * two sees the other.
  */
 #ifndef DCTX_WATCH_H
 #define DCTX_WATCH_H
@@ -34,8 +35,8 @@ typedef struct dctx_watch {
 
 void dctx_watch_init(dctx_watch_t *watch, const dctx_system_options_t *options);
 
-/* Looks, if it is time to. Runs user code, between begin and end of the given runner, the I/O actor's.
- * Returns in how many milliseconds to come again; -1: when woken. */
+/* Looks, if it is time to. Runs user code, between begin and end of the given runner, the I/O
+ * actor's. Returns in how many milliseconds to come again; -1: when woken. */
 long dctx_watch_look_(dctx_watch_t *watch, dctx_runner_t *runner);
 
 /* A worker has woken up. */

@@ -1,4 +1,5 @@
-/* Handlers that block a worker are named, once; nobody else is, and an idle system is left alone. */
+/* Handlers that block a worker are named, once; nobody else is,
+ * and an idle system is left alone. */
 #include <sched.h>
 #include <string.h>
 #include <time.h>

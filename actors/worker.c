@@ -3,8 +3,8 @@
 #include "system.h"
 #include "turn.h"
 
-/* A thread's context makes room for itself at its first scope; here it may still fail for want of memory
- * without a message in hand. */
+/* A thread's context makes room for itself at its first scope; here it may still fail for want of
+ * memory without a message in hand. */
 static void prepare_context(void)
 {
     dctx_scope_t scope;

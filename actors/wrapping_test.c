@@ -73,7 +73,7 @@ static dctx_ref_t spawn_with(const char *name, const dctx_interceptor_t *interce
     return ref;
 }
 
-/* ---- around ------------------------------------------------------------------------------------ */
+/* ---- around ---------------------------------------------------------------------------------- */
 
 static dctx_verdict_t begin(const dctx_passage_t *passage, void *arg)
 {
@@ -153,7 +153,7 @@ Test(wrapping, one_that_does_not_go_on_makes_a_dead_letter, .init = fixture_init
     close_world();
 }
 
-/* ---- of one actor ------------------------------------------------------------------------------ */
+/* ---- of one actor ---------------------------------------------------------------------------- */
 
 static dctx_verdict_t out(const dctx_passage_t *passage, void *arg)
 {
@@ -214,7 +214,7 @@ Test(wrapping, an_actors_own_are_checked, .init = fixture_init)
     close_world();
 }
 
-/* ---- reasons ----------------------------------------------------------------------------------- */
+/* ---- reasons --------------------------------------------------------------------------------- */
 
 static dctx_verdict_t refuse(const dctx_passage_t *passage, void *arg)
 {
@@ -288,7 +288,7 @@ Test(wrapping, what_is_dropped_says_why, .init = fixture_init)
     check_drop(&(dctx_interceptor_t){.name = "out", .outbound = drop}, true);
 }
 
-/* ---- delays ------------------------------------------------------------------------------------ */
+/* ---- delays ---------------------------------------------------------------------------------- */
 
 static int64_t delay_ns;
 static unsigned times = 1;

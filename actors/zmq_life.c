@@ -29,7 +29,8 @@ dctx_error_t dctx_zmq_start_(void)
     return DCTX_OK;
 }
 
-/* Closed sockets count until ZeroMQ's own thread has cleared them away: so twice as many as are needed. */
+/* Closed sockets count until ZeroMQ's own thread has cleared them away:
+ * so twice as many as are needed. */
 static dctx_error_t check_sockets(unsigned count)
 {
     enum { MOST = 512 };

@@ -35,7 +35,8 @@ static dctx_error_t encode(const void *value, dctx_writer_t *writer)
 
 static dctx_error_t read_frames(dctx_reader_t *reader, zmsg_t *message)
 {
-    /* The reader has seen that as many items can be there; each is looked at before it is copied. */
+    /* The reader has seen that as many items can be there;
+     * each is looked at before it is copied. */
     for (uint32_t left = dctx_read_array(reader); left > 0; left--) {
         dctx_bytes_t frame = dctx_read_bin(reader);
         if (dctx_reader_error(reader) != DCTX_OK)

@@ -48,10 +48,11 @@ typedef enum dctx_overflow {
      * deadline has come (DCTX_ERR_DEADLINE). Only threads from outside and pinned actors wait; a
      * worker's thread, which other actors need, and the actor itself get DCTX_ERR_FULL at once. */
     DCTX_OVERFLOW_BLOCK = 1,
-    /* The message itself is a dead letter, with DCTX_ERR_FULL; the sender is not told, an asker is. */
+    /* The message itself is a dead letter, with DCTX_ERR_FULL;
+     * the sender is not told, an asker is. */
     DCTX_OVERFLOW_DROP_NEWEST = 2,
-    /* The oldest waiting one is, once the actor is done with what it has in hand; when by then as many
-     * again (and 1024 at least) have come, the newest. */
+    /* The oldest waiting one is, once the actor is done with what it has in hand; when by then as
+     * many again (and 1024 at least) have come, the newest. */
     DCTX_OVERFLOW_DROP_OLDEST = 3
 } dctx_overflow_t;
 
@@ -87,8 +88,8 @@ typedef struct dctx_actor_options {
      * stopped if it has gone by then. DCTX_REF_NONE: nobody; then it ends when it fails. */
     dctx_ref_t parent;
     const dctx_supervision_t *supervision; /* of its own children; copied; NULL: all defaults */
-    /* Makes its state, on its own turn, before on_start, at each restart anew; then `state` above is
-     * what it is made from (the caller's), and destroy_state is for each that was made. An error
+    /* Makes its state, on its own turn, before on_start, at each restart anew; then `state` above
+     * is what it is made from (the caller's), and destroy_state is for each that was made. An error
      * is as one of on_start. NULL: `state` is the state, through all restarts. */
     dctx_error_t (*new_state)(void *seed, void **ret_state);
     dctx_tied_fn on_tied; /* NULL: it stops with the one it is tied to */
@@ -111,7 +112,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_spawn(dctx_system_t *system,
 
 /*
  * From the inside: its address, its name, its system. Of NULL none, "" and NULL.
- * Ownership: borrowed for the life of the actor. Errors: none. Thread-safety: the actor's callbacks.
+ * Ownership: borrowed for the life of the actor. Errors: none.
+ * Thread-safety: the actor's callbacks.
  * Limits and units: none.
  */
 DCTX_EXPORT dctx_ref_t dctx_self(const dctx_actor_t *self);
@@ -127,14 +129,16 @@ DCTX_EXPORT void dctx_self_stop(dctx_actor_t *self);
 
 /*
  * Stop another actor after the messages that this thread sent it before.
- * Ownership: none. Errors: DCTX_ERR_NO_ACTOR (it has gone); DCTX_ERR_INVALID (none, or a remote one).
+ * Ownership: none. Errors: DCTX_ERR_NO_ACTOR (it has gone); DCTX_ERR_INVALID (none, or a remote
+ *   one).
  * Thread-safety: any thread. Limits and units: none.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stop(dctx_ref_t ref);
 
 /*
- * Stop another actor before its next message: it overtakes whatever is in the mailbox, which becomes
- * dead letters. The callback that it is in runs to its end. on_stop runs, unless on_start has not.
+ * Stop another actor before its next message: it overtakes whatever is in the mailbox, which
+ * becomes dead letters. The callback that it is in runs to its end. on_stop runs, unless on_start
+ * has not.
  * Ownership: none. Errors, Thread-safety: as dctx_stop(). Limits and units: none.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stop_now(dctx_ref_t ref);
@@ -147,7 +151,8 @@ DCTX_EXPORT bool dctx_ref_equal(dctx_ref_t a, dctx_ref_t b);
 DCTX_EXPORT bool dctx_ref_is_none(dctx_ref_t ref);
 DCTX_EXPORT bool dctx_ref_is_remote(dctx_ref_t ref);
 /*
- * "orders" or "orders@warehouse", NUL-terminated, cut to fit; returns the whole length, as snprintf.
+ * "orders" or "orders@warehouse", NUL-terminated, cut to fit; returns the whole length, as
+ * snprintf.
  * Ownership: none. Errors: "" and 0 when the actor has gone. Thread-safety: any thread.
  * Limits and units: bytes; without the NUL at most 120.
  */
@@ -178,16 +183,17 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_tell_take(dctx_ref_t to, const dct
 /*
  * Ask, from inside an actor: `on_reply` runs once, on this actor's own turn and in the context in
  * which the ask was made, with DCTX_OK and the reply, or with an error and a message that has only
- * a reason. Whatever happens (timeout, deadline, cancel, death of the other, loss of the node, stop of the
- * system) it runs, unless this actor itself is gone before.
+ * a reason. Whatever happens (timeout, deadline, cancel, death of the other, loss of the node, stop
+ * of the system) it runs, unless this actor itself is gone before.
  *
  * Ownership: as dctx_tell(); `arg` is the caller's.
- * Errors: as dctx_tell(), and DCTX_ERR_DEADLINE or DCTX_ERR_CANCELLED when the context's deadline has
- *   passed, or its cancel scope was cancelled, already: then nothing is sent and on_reply does not run. What on_reply sees: what the other's handler returned
- *   or replied with, DCTX_ERR_TIMEOUT, DCTX_ERR_DEADLINE, DCTX_ERR_UNREACHABLE, DCTX_ERR_NO_ACTOR,
+ * Errors: as dctx_tell(), and DCTX_ERR_DEADLINE or DCTX_ERR_CANCELLED when the context's deadline
+ *   has passed, or its cancel scope was cancelled, already: then nothing is sent and on_reply does
+ *   not run. What on_reply sees: what the other's handler returned or replied with,
+ *   DCTX_ERR_TIMEOUT, DCTX_ERR_DEADLINE, DCTX_ERR_UNREACHABLE, DCTX_ERR_NO_ACTOR,
  *   DCTX_ERR_NO_REPLY, DCTX_ERR_REJECTED, DCTX_ERR_STOPPED, DCTX_ERR_CANCELLED. An ask that ends
- *   without an answer is called off: what the other does for it is cancelled, and it is not handled if
- *   its turn has not come.
+ *   without an answer is called off: what the other does for it is cancelled, and it is not handled
+ *   if its turn has not come.
  * Thread-safety: the actor's callbacks.
  * Limits and units: timeout in milliseconds; 0 and less: 5000. Where the context's deadline comes
  *   first it ends the ask, with DCTX_ERR_DEADLINE.
@@ -244,8 +250,8 @@ DCTX_EXPORT const void *dctx_message_get(const dctx_message_t *message, const dc
                              type) /* the same without a call; (dctx_message_get)() calls */
 /*
  * Looking at a message: its type's name, "" for none; whether it is an ask; whether it came from
- * another node; why an ask failed, in words, as the other side gave them, "" when it gave none; and the
- * actor that sent it, when one did and the message is from this process, else DCTX_REF_NONE.
+ * another node; why an ask failed, in words, as the other side gave them, "" when it gave none; and
+ * the actor that sent it, when one did and the message is from this process, else DCTX_REF_NONE.
  * Ownership: borrowed for the life of the message. Errors: none; of NULL "", false or none.
  * Thread-safety: as dctx_message_get(). Limits and units: none.
  */
@@ -256,9 +262,10 @@ DCTX_EXPORT const char *dctx_message_reason(const dctx_message_t *message);
 DCTX_EXPORT dctx_ref_t dctx_message_sender(const dctx_message_t *message);
 
 /*
- * The context that a message came with, whatever the handler has set meanwhile and without this actor's
- * scope: to give it to a sub-task (dctx_work_t), to compare, to keep. What the handler sees now is
- * dctx_fork(). Of a reply, and of an item of a stream, it is that of the ask; where there is none, the empty one.
+ * The context that a message came with, whatever the handler has set meanwhile and without this
+ * actor's scope: to give it to a sub-task (dctx_work_t), to compare, to keep. What the handler sees
+ * now is dctx_fork(). Of a reply, and of an item of a stream, it is that of the ask; where there is
+ * none, the empty one.
  *
  * Ownership: the caller owns a reference: dctx_snapshot_unref().
  * Errors: DCTX_ERR_INVALID; of what is read on a thread of no system, also those of
@@ -305,8 +312,8 @@ DCTX_EXPORT void dctx_reply_to_destroy(dctx_reply_to_t **reply_to_p);
 
 /* ---- private --------------------------------------------------------------------------------- */
 
-/* What is in most messages is there as it is. This is the beginning of the library's struct, and part of its ABI;
- * message.c asserts that it is true. */
+/* What is in most messages is there as it is. This is the beginning of the library's struct, and
+ * part of its ABI; message.c asserts that it is true. */
 typedef struct __attribute__((may_alias)) dctx_message_head {
     uint64_t node_[2];
     const dctx_type_t *type; /* of what `value` points to; NULL: it is not so simple */

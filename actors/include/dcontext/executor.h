@@ -138,8 +138,9 @@ typedef struct dctx_work {
  *   whatever context the thread has; on an error it stays the caller's. *ret_future, a reference,
  *   is the caller's; ret_future may be NULL, and must be for no `call`.
  * Errors: DCTX_ERR_FULL, DCTX_ERR_DEADLINE, DCTX_ERR_STOPPED, DCTX_ERR_INVALID, DCTX_ERR_LIMIT (the
- *   name), DCTX_ERR_NOMEM. What the future ends with: DCTX_ERR_CANCELLED, DCTX_ERR_STOPPED, DCTX_ERR_NOMEM
- *   (no memory to attach the context: the task does not run), or what `call` made of it.
+ *   name), DCTX_ERR_NOMEM. What the future ends with: DCTX_ERR_CANCELLED, DCTX_ERR_STOPPED,
+ *   DCTX_ERR_NOMEM (no memory to attach the context: the task does not run), or what `call` made of
+ *   it.
  * Thread-safety: any thread.
  * Limits and units: names as of scopes.
  */
@@ -198,7 +199,8 @@ DCTX_EXPORT void dctx_executor_poke(dctx_executor_t *executor);
 /*
  * Wait until nothing is queued, running, or due.
  * Ownership: none.
- * Errors: DCTX_ERR_TIMEOUT; DCTX_ERR_INVALID from a thread of the pool itself, and for a loop executor.
+ * Errors: DCTX_ERR_TIMEOUT; DCTX_ERR_INVALID from a thread of the pool itself, and for a loop
+ *   executor.
  * Thread-safety: any other thread. Limits and units: milliseconds.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_executor_wait_idle(dctx_executor_t *executor,

@@ -34,7 +34,8 @@ typedef struct dctx_result {
 
 /*
  * The value if it is of that type, else NULL.
- * Ownership: borrowed, as the result. Errors: NULL. Thread-safety: any thread. Limits and units: none.
+ * Ownership: borrowed, as the result. Errors: NULL. Thread-safety: any thread.
+ * Limits and units: none.
  */
 DCTX_EXPORT const void *dctx_result_get(const dctx_result_t *result, const dctx_type_t *type);
 
@@ -79,7 +80,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_promise_follow(dctx_promise_t **pr
 
 /*
  * Give a promise up: the future fails with DCTX_ERR_NO_REPLY.
- * Ownership: *promise_p is NULL afterwards; NULL is fine. Errors: none. Thread-safety: as the promise.
+ * Ownership: *promise_p is NULL afterwards; NULL is fine. Errors: none.
+ * Thread-safety: as the promise.
  * Limits and units: none.
  */
 DCTX_EXPORT void dctx_promise_destroy(dctx_promise_t **promise_p);

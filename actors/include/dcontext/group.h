@@ -1,9 +1,9 @@
 /*
  * dcontext/group.h - named groups of actors, and messages to all members at once.
  *
- * A group is there as long as it has members, and is its system's. An actor of the system leaves all its
- * groups when it ends, before anybody can see that it has; an actor on another node is a member until
- * somebody takes it out.
+ * A group is there as long as it has members, and is its system's. An actor of the system leaves
+ * all its groups when it ends, before anybody can see that it has; an actor on another node is a
+ * member until somebody takes it out.
  */
 #ifndef DCONTEXT_GROUP_H
 #define DCONTEXT_GROUP_H
@@ -20,8 +20,8 @@ extern "C" {
  * Join and leave. Joining again is fine. An actor of the system is alive at the moment it joins.
  *
  * Ownership: strings are copied.
- * Errors: DCTX_ERR_INVALID (not a group's name, or an address of another system); DCTX_ERR_NO_ACTOR (it
- *   has gone); DCTX_ERR_NOMEM; leave: DCTX_ERR_ABSENT (no member).
+ * Errors: DCTX_ERR_INVALID (not a group's name, or an address of another system); DCTX_ERR_NO_ACTOR
+ *   (it has gone); DCTX_ERR_NOMEM; leave: DCTX_ERR_ABSENT (no member).
  * Thread-safety: any thread.
  * Limits and units: names as of actors, 1..56 bytes of [A-Za-z0-9_.:/-]; any number of members.
  */
@@ -50,14 +50,15 @@ typedef struct dctx_group_sent {
 } dctx_group_sent_t;
 
 /*
- * Tell all who are members when it begins, the sender too if it is one, each as dctx_tell() does: in
- * the sender's context, which is forked once. A value over 64 bytes, or one with a copy function, is
- * copied once and shared by all members, who may not change it; see dctx_message_take(). Nobody is
- * kept from joining and leaving meanwhile.
+ * Tell all who are members when it begins, the sender too if it is one, each as dctx_tell() does:
+ * in the sender's context, which is forked once. A value over 64 bytes, or one with a copy
+ * function, is copied once and shared by all members, who may not change it; see
+ * dctx_message_take(). Nobody is kept from joining and leaving meanwhile.
  *
  * Ownership: *value is copied. ret_sent may be NULL.
- * Errors: DCTX_ERR_INVALID, DCTX_ERR_NOMEM, what the value's copy says, and what says of a context that it
- *   cannot go; then nobody was told. That a member could not be told is no error but counted.
+ * Errors: DCTX_ERR_INVALID, DCTX_ERR_NOMEM, what the value's copy says, and what says of a context
+ *   that it cannot go; then nobody was told. That a member could not be told is no error but
+ *   counted.
  * Thread-safety: any thread.
  * Limits and units: as dctx_tell().
  */

@@ -1,9 +1,9 @@
 /*
  * dcontext/metrics.h - what actors are doing: how much waits, for how long, how long handlers take.
  *
- * Counted are the actors that have a mailbox_limit or ask for it (DCTX_COUNTED), measured those that
- * ask for that (DCTX_METERED, or `metrics` in the system's options): it takes three looks at the
- * clock for each message, and some 2 KiB an actor. The others pay nothing.
+ * Counted are the actors that have a mailbox_limit or ask for it (DCTX_COUNTED), measured those
+ * that ask for that (DCTX_METERED, or `metrics` in the system's options): it takes three looks at
+ * the clock for each message, and some 2 KiB an actor. The others pay nothing.
  */
 #ifndef DCONTEXT_METRICS_H
 #define DCONTEXT_METRICS_H

@@ -1,14 +1,14 @@
 /*
  * dcontext/stream.h - an ask with many items: one to many, and many to one, with back-pressure.
  *
- * A stream is an ask. Downwards (dctx_ask_stream()) the one who is asked sends items, and its answer
- * ends the stream. Upwards (dctx_ask_collect()) the asker sends items, and is answered at the end. As
- * the ask does, the stream ends exactly once, whatever happens: by the answer, an error, its time, the
- * deadline, cancelling, the end of either actor, the loss of the node.
+ * A stream is an ask. Downwards (dctx_ask_stream()) the one who is asked sends items, and its
+ * answer ends the stream. Upwards (dctx_ask_collect()) the asker sends items, and is answered at
+ * the end. As the ask does, the stream ends exactly once, whatever happens: by the answer, an
+ * error, its time, the deadline, cancelling, the end of either actor, the loss of the node.
  *
  * The receiver of the items grants the sender a window: so many items are under way or wait, and no
- * more. Items stay in order, none is lost or doubled, and each is handled on the receiver's own turn,
- * in the context of the ask. It is the same between systems and between processes.
+ * more. Items stay in order, none is lost or doubled, and each is handled on the receiver's own
+ * turn, in the context of the ask. It is the same between systems and between processes.
  */
 #ifndef DCONTEXT_STREAM_H
 #define DCONTEXT_STREAM_H
@@ -31,14 +31,14 @@ typedef struct dctx_stream {
 /* An item has come. Borrowed during the call. It must not block, as no callback of an actor. */
 typedef void (*dctx_item_fn)(dctx_actor_t *self, dctx_stream_t stream, const dctx_message_t *item,
                              void *state, void *arg);
-/* There is room again, after dctx_stream_send() said DCTX_ERR_AGAIN; also once, when a collector has
- * accepted. */
+/* There is room again, after dctx_stream_send() said DCTX_ERR_AGAIN; also once, when a collector
+ * has accepted. */
 typedef void (*dctx_ready_fn)(dctx_actor_t *self, dctx_stream_t stream, void *state, void *arg);
 /*
- * The stream has ended, after the last item. At the asker: once, with the answer, or with an error and
- * a message that has only a reason. At the one who is asked: with DCTX_OK when a collector has all
- * items, and is to answer; with an error when the asker has gone or does not wait any more. `answer`
- * is NULL there. Who ends a stream himself by answering is not told.
+ * The stream has ended, after the last item. At the asker: once, with the answer, or with an error
+ * and a message that has only a reason. At the one who is asked: with DCTX_OK when a collector has
+ * all items, and is to answer; with an error when the asker has gone or does not wait any more.
+ * `answer` is NULL there. Who ends a stream himself by answering is not told.
  */
 typedef void (*dctx_end_fn)(dctx_actor_t *self, dctx_stream_t stream, dctx_error_t status,
                             const dctx_message_t *answer, void *state, void *arg);
@@ -53,10 +53,11 @@ typedef struct dctx_stream_options {
 } dctx_stream_options_t;
 
 /*
- * Ask for a stream of items: the other calls dctx_stream_open() in its handler. Where it answers the
- * ask as any other, that is a stream without items.
+ * Ask for a stream of items: the other calls dctx_stream_open() in its handler. Where it answers
+ * the ask as any other, that is a stream without items.
  *
- * Ownership: *value is copied; *ret_stream, when not NULL, is a value. `arg` must last until on_end.
+ * Ownership: *value is copied; *ret_stream, when not NULL, is a value. `arg` must last until
+ *   on_end.
  * Errors: as dctx_ask(); DCTX_ERR_INVALID without on_item, and for an actor of another node that
  *   another system than this actor's has found.
  * Thread-safety: the actor's callbacks.
@@ -121,13 +122,13 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stream_send(dctx_stream_t stream,
                                                           const void *value);
 
 /*
- * The one who is asked: answer, which ends the stream. The asker of dctx_ask_collect(): that was the
- * last item; type and value are NULL.
+ * The one who is asked: answer, which ends the stream. The asker of dctx_ask_collect(): that was
+ * the last item; type and value are NULL.
  *
  * Ownership: *value is copied.
- * Errors: DCTX_ERR_NOT_OPEN, DCTX_ERR_INVALID (the asker of dctx_ask_stream(): dctx_stream_fail() is
- *   for him), DCTX_ERR_AGAIN (the asker of dctx_ask_collect(), when nobody has accepted yet: on_ready
- *   tells), DCTX_ERR_NOMEM and as dctx_reply().
+ * Errors: DCTX_ERR_NOT_OPEN, DCTX_ERR_INVALID (the asker of dctx_ask_stream(): dctx_stream_fail()
+ *   is for him), DCTX_ERR_AGAIN (the asker of dctx_ask_collect(), when nobody has accepted yet:
+ *   on_ready tells), DCTX_ERR_NOMEM and as dctx_reply().
  * Thread-safety: the actor's callbacks. Limits and units: none.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stream_end(dctx_stream_t stream,
@@ -135,9 +136,9 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_stream_end(dctx_stream_t stream,
                                                          const void *value);
 
 /*
- * End it with an error, from any end: DCTX_ERR_CANCELLED, for an asker who wants no more. No further
- * item is handled. The asker's on_end sees the error, with the reason unless an answer was there
- * already; the other's, if it has not answered, sees DCTX_ERR_CANCELLED.
+ * End it with an error, from any end: DCTX_ERR_CANCELLED, for an asker who wants no more. No
+ * further item is handled. The asker's on_end sees the error, with the reason unless an answer was
+ * there already; the other's, if it has not answered, sees DCTX_ERR_CANCELLED.
  *
  * Ownership: the reason is copied. Errors: DCTX_ERR_NOT_OPEN, DCTX_ERR_INVALID (DCTX_OK is none).
  * Thread-safety: the actor's callbacks. Limits and units: a reason of at most 255 bytes.

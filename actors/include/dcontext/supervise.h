@@ -110,7 +110,8 @@ typedef enum dctx_strategy {
  * Before a restart a child waits for backoff_ms, doubled with each failure in a row (in which each
  * comes within window_ms of the last), up to backoff_max_ms, less a random part of up to
  * jitter_percent. Its mailbox is kept, and takes messages. A system that stops does not wait for
- * that: the child begins at once, and handles what it has. A parent that stops does not have it begin.
+ * that: the child begins at once, and handles what it has. A parent that stops does not have it
+ * begin.
  */
 typedef struct dctx_supervision {
     dctx_strategy_t strategy;
@@ -150,22 +151,22 @@ typedef void (*dctx_down_fn)(dctx_actor_t *self, dctx_ref_t who, const dctx_exit
 typedef void (*dctx_down_call_fn)(dctx_ref_t who, const dctx_exit_t *exit, void *arg);
 
 /*
- * Hear of an actor's end: `on_down` runs once, when it has ended and its name is free; at once, with
- * DCTX_EXIT_NO_ACTOR, when it had ended before. Failures that end in a restart are not told. One
- * can monitor many, and one many times. A monitor ends with the one who set it up, and when that one
- * is restarted.
+ * Hear of an actor's end: `on_down` runs once, when it has ended and its name is free; at once,
+ * with DCTX_EXIT_NO_ACTOR, when it had ended before. Failures that end in a restart are not told.
+ * One can monitor many, and one many times. A monitor ends with the one who set it up, and when
+ * that one is restarted.
  *
  * Of an actor on another node on_down runs once too, behind all that it had sent before: with how
  * it ended, and that exit's causes, in which names are "actor@node"; with DCTX_EXIT_NO_ACTOR, when
  * nobody there has that name; with DCTX_EXIT_NODE_LOST, as soon as the connection goes down, and
  * then not again when the node comes back, where the actor may have lived on. Such an address is a
- * name, so it is the actor that has the name when the monitor gets there. A node that is dialled and
- * not up has dead_after_ms of the system's options to come up, and one that is neither dialled nor
- * has dialled us is lost at once; a tell to it would be held, and a dead letter.
+ * name, so it is the actor that has the name when the monitor gets there. A node that is dialled
+ * and not up has dead_after_ms of the system's options to come up, and one that is neither dialled
+ * nor has dialled us is lost at once; a tell to it would be held, and a dead letter.
  *
- * Ownership: `arg` is the caller's. ret_monitor may be NULL; else the caller gives *ret_monitor back
- *   with dctx_demonitor(), be it before or after on_down has run, or else it lasts as long as the
- *   actor (until its restart). The exit is lent for the call.
+ * Ownership: `arg` is the caller's. ret_monitor may be NULL; else the caller gives *ret_monitor
+ *   back with dctx_demonitor(), be it before or after on_down has run, or else it lasts as long as
+ *   the actor (until its restart). The exit is lent for the call.
  * Errors: DCTX_ERR_INVALID (not in a callback of the actor, or no on_down), DCTX_ERR_NOMEM,
  *   DCTX_ERR_STOPPED (the system of `who` is gone).
  * Thread-safety: the actor's callbacks.
@@ -219,8 +220,8 @@ enum {
  * tied already makes a second tie.
  *
  * Ownership: none.
- * Errors: DCTX_ERR_INVALID (none, the same, or on another node: monitor that one), DCTX_ERR_NO_ACTOR, DCTX_ERR_NOMEM,
- *   DCTX_ERR_STOPPED.
+ * Errors: DCTX_ERR_INVALID (none, the same, or on another node: monitor that one),
+ *   DCTX_ERR_NO_ACTOR, DCTX_ERR_NOMEM, DCTX_ERR_STOPPED.
  * Thread-safety: any thread. One that ends while it is being tied has its end told; where its cell
  *   is in use again already, as DCTX_EXIT_NO_ACTOR, which counts as a failure.
  * Limits and units: flags as above.

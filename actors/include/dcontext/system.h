@@ -108,15 +108,16 @@ DCTX_EXPORT dctx_verdict_t dctx_passage_reject(const dctx_passage_t *passage, co
 DCTX_EXPORT dctx_verdict_t dctx_passage_drop(const dctx_passage_t *passage, const char *reason);
 
 /*
- * Delay. Outbound: the message is on its way, and an ask pending, but it goes into the mailbox, or to
- * the other node, when the time has come; the other interceptors see it now, and the longest delay
- * counts. Inbound: those before this one are told by handled(), with DCTX_ERR_AGAIN, and it comes
- * again, to all of them, with `delays` one higher; it is for the interceptor to let it pass then.
- * Meanwhile it counts as neither handled nor dead, and no stop waits for it: it becomes a dead letter.
- * Messages that were delayed by the same time stay in order; those that are not overtake them.
+ * Delay. Outbound: the message is on its way, and an ask pending, but it goes into the mailbox, or
+ * to the other node, when the time has come; the other interceptors see it now, and the longest
+ * delay counts. Inbound: those before this one are told by handled(), with DCTX_ERR_AGAIN, and it
+ * comes again, to all of them, with `delays` one higher; it is for the interceptor to let it pass
+ * then. Meanwhile it counts as neither handled nor dead, and no stop waits for it: it becomes a
+ * dead letter. Messages that were delayed by the same time stay in order; those that are not
+ * overtake them.
  *
- * Ownership: none. Errors: none; the verdict is DCTX_DELAY. Where there is no memory for it the send
- *   fails, or on the way in the message is a dead letter, with DCTX_ERR_NOMEM.
+ * Ownership: none. Errors: none; the verdict is DCTX_DELAY. Where there is no memory for it the
+ *   send fails, or on the way in the message is a dead letter, with DCTX_ERR_NOMEM.
  * Thread-safety: the interceptor's outbound and inbound. Limits and units: nanoseconds by the
  *   system's clock; less than 0 is 0.
  */
@@ -171,7 +172,8 @@ typedef struct dctx_interceptor {
  * refused: DCTX_ON_ERROR_CONTINUE is the default. */
 typedef dctx_on_error_t dctx_error_policy_t;
 
-/* For links under CURVE, and what may leave and enter: <dcontext/policy.h>, <dcontext/secure.h>, <czmq.h>. */
+/* For links under CURVE, and what may leave and enter: <dcontext/policy.h>,
+ * <dcontext/secure.h>, <czmq.h>. */
 typedef struct dctx_policy dctx_policy_t;
 typedef struct dctx_curve dctx_curve_t;
 typedef struct _zcert_t zcert_t;
@@ -219,14 +221,15 @@ typedef struct dctx_system_options {
     void (*on_blocked)(const dctx_blocked_t *blocked, void *arg);
     dctx_test_world_t *world; /* NULL: threads and real time; else dcontext/testing.h */
     bool metrics;             /* all actors are measured: see metrics.h */
-    /* Each message that comes with a trace is handled in a span of its own: of the same trace, a child of
-     * the sender's span. Its id is drawn from `ids`, by all threads of the system at once; NULL: from a
-     * source of each thread's own, in a test world from the world's. */
+    /* Each message that comes with a trace is handled in a span of its own: of the same trace, a
+     * child of the sender's span. Its id is drawn from `ids`, by all threads of the system at once;
+     * NULL: from a source of each thread's own, in a test world from the world's. */
     bool hop_spans;
     const dctx_id_source_t *ids;
-    /* Of the links to other nodes, as dctx_link_options_t has them: what may leave and enter; this node's
-     * own certificate, to dial under CURVE; who may dial this node. The system takes a reference, and a
-     * copy; the dctx_curve_t must outlive it. NULL: the default rules; no CURVE. */
+    /* Of the links to other nodes, as dctx_link_options_t has them: what may leave and enter; this
+     * node's own certificate, to dial under CURVE; who may dial this node. The system takes a
+     * reference, and a copy; the dctx_curve_t must outlive it. NULL: the default rules; no
+     * CURVE. */
     dctx_policy_t *policy;
     zcert_t *certificate;
     dctx_curve_t *curve;
@@ -264,8 +267,9 @@ DCTX_EXPORT dctx_error_t dctx_system_stop(dctx_system_t *system, int64_t timeout
 /*
  * Stop (5 s at most) if that was not done, and free. Where a handler never came back the memory
  * that its thread may still touch is leaked, not freed: nothing crashes, and nothing hangs.
- * Ownership: *system_p is NULL afterwards; NULL is fine. From a thread of the system itself nothing is
- *   done, and it stays. Errors: none. Thread-safety: as dctx_system_stop(); nobody may use it any more.
+ * Ownership: *system_p is NULL afterwards; NULL is fine. From a thread of the system itself nothing
+ *   is done, and it stays. Errors: none. Thread-safety: as dctx_system_stop(); nobody may use it
+ *   any more.
  * Limits and units: none.
  */
 DCTX_EXPORT void dctx_system_destroy(dctx_system_t **system_p);
@@ -296,11 +300,11 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_system_bind(dctx_system_t *system,
 /*
  * Dial a node by the name it must say for itself; keep dialling while it is away. Dialling a name
  * again replaces the endpoint. Does not wait for the connection; nodes that dial us need no call at
- * all. The second under CURVE: the node must prove to have the key (Z85, 40 characters); a system that
- * has a certificate dials no other way, but on inproc.
+ * all. The second under CURVE: the node must prove to have the key (Z85, 40 characters); a system
+ * that has a certificate dials no other way, but on inproc.
  *
- * Ownership: strings are copied. Errors, Thread-safety: as dctx_system_bind(). Limits and units: any
- *   number of nodes.
+ * Ownership: strings are copied. Errors, Thread-safety: as dctx_system_bind().
+ * Limits and units: any number of nodes.
  */
 DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_system_connect(dctx_system_t *system,
                                                              const char *node,
@@ -378,7 +382,8 @@ typedef struct dctx_system_counters {
 } dctx_system_counters_t;
 /*
  * Read them; they are of one moment each, not all of the same. Of NULL all are 0.
- * Ownership: *ret_counters is a value. Errors: none. Thread-safety: any thread. Limits and units: none.
+ * Ownership: *ret_counters is a value. Errors: none. Thread-safety: any thread.
+ * Limits and units: none.
  */
 DCTX_EXPORT void dctx_system_counters_read(const dctx_system_t *system,
                                            dctx_system_counters_t *ret_counters);

@@ -68,7 +68,8 @@ DCTX_EXPORT bool dctx_test_run(dctx_test_world_t *world);
 
 /*
  * True when a step would do nothing.
- * Ownership: none. Errors: true for NULL. Thread-safety: the world's thread. Limits and units: none.
+ * Ownership: none. Errors: true for NULL. Thread-safety: the world's thread.
+ * Limits and units: none.
  */
 DCTX_EXPORT bool dctx_test_is_idle(dctx_test_world_t *world);
 

@@ -23,8 +23,8 @@
  *     dctx_error_t M_tell_take(dctx_ref_t to, T *value)
  *     dctx_error_t M_take(const dctx_message_t *message, T *ret_value)
  *
- * DCTX_MESSAGE_STRING, _BYTES, _BOOL, _INT64, _UINT64 and _DOUBLE are of the built-in types; strings are
- * given as `const char *`, bytes by pointer, numbers by value.
+ * DCTX_MESSAGE_STRING, _BYTES, _BOOL, _INT64, _UINT64 and _DOUBLE are of the built-in types;
+ * strings are given as `const char *`, bytes by pointer, numbers by value.
  *
  * Ownership, Errors, Thread-safety, Limits and units: as of the functions they stand for.
  */
