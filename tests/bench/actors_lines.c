@@ -151,7 +151,8 @@ struct flow {
     uint64_t batch; /* for a credit */
     dctx_ref_t sink;
     source_t sources[SENDERS];
-    /* The sink's own, and on cache lines of its own: got of each since its last credit, and in all. */
+    /* The sink's own, and on cache lines of its own: got of each since its last credit,
+     * and in all. */
     _Alignas(64) uint64_t since[SENDERS];
     uint64_t got, target;
     sem_t done;
