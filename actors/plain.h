@@ -11,7 +11,7 @@
 
 /*
  * What most messages are: a small value of a type without functions, to a living actor of the
- * handler's own system, in a context that was forked before. It goes as any other would, without
+ * handler's own system, or from a thread of none, in a context that was forked before. It goes as any other would, without
  * the questions whose answer is known. All of these say no before anything has happened, and then
  * it has to be asked.
  */
@@ -33,24 +33,28 @@ static inline void dctx_plain_fill(dctx_message_t *message, const dctx_type_t *t
         memcpy(message->inline_, value, type->size);
 }
 
-/* The actor behind a ref; NULL also where something is special about it,
- * the system or the sender. */
+/* The actor behind a ref; NULL also where something is special about it or the system. */
+static inline dctx_actor_t *dctx_plain_actor(dctx_system_t *system, uint64_t id)
+{
+    if (atomic_load_explicit(&system->intercepted, memory_order_relaxed) ||
+        dctx_phase_(system) >= DCTX_PHASE_CLOSING || dctx_hot_.registry != system->registry)
+        return NULL;
+    /* An id of another node has no generation of ours. */
+    dctx_actor_t *actor = dctx_slab_at(&system->actors, (uint32_t)id);
+    uint64_t life = actor == NULL ? 0 : atomic_load_explicit(&actor->life, memory_order_acquire);
+    return (life & DCTX_LIFE_ALIVE) && life >> 32 == id >> 32 &&
+                   atomic_load_explicit(&actor->gauge, memory_order_relaxed) == NULL
+               ? actor
+               : NULL;
+}
+
+/* The same for an actor that sends: NULL also where something is special about that. */
 static inline dctx_actor_t *dctx_plain_find(const dctx_runner_t *here, dctx_ref_t to)
 {
     if (here == NULL || !here->in_turn || here->system != to.system_ || here->actor == NULL ||
         here->actor->internal || here->actor == &here->system->self)
         return NULL;
-    dctx_system_t *system = here->system;
-    if (atomic_load_explicit(&system->intercepted, memory_order_relaxed) ||
-        dctx_phase_(system) >= DCTX_PHASE_CLOSING || dctx_hot_.registry != system->registry)
-        return NULL;
-    /* An id of another node has no generation of ours. */
-    dctx_actor_t *actor = dctx_slab_at(&system->actors, (uint32_t)to.id_);
-    uint64_t life = actor == NULL ? 0 : atomic_load_explicit(&actor->life, memory_order_acquire);
-    return (life & DCTX_LIFE_ALIVE) && life >> 32 == to.id_ >> 32 &&
-                   atomic_load_explicit(&actor->gauge, memory_order_relaxed) == NULL
-               ? actor
-               : NULL;
+    return dctx_plain_actor(here->system, to.id_);
 }
 
 /* Makes a cell a message, and puts it into the mailbox. */

@@ -21,6 +21,31 @@ static inline bool tell_plainly(dctx_ref_t to, const dctx_type_t *type, const vo
     return true;
 }
 
+/* From a thread of no system. */
+static bool tell_from_outside(dctx_ref_t to, const dctx_type_t *type, const void *value)
+{
+    dctx_system_t *system = to.system_;
+    dctx_actor_t *actor = system != NULL ? dctx_plain_actor(system, to.id_) : NULL;
+    if (actor == NULL || !dctx_plain_value(type, value))
+        return false;
+    dctx_snapshot_t *fork = dctx_forked_();
+    dctx_message_t *message = fork != NULL ? dctx_pool_take(&system->pool, NULL) : NULL;
+    if (message == NULL)
+        return false;
+    if (dctx_accept_(system, NULL) != DCTX_OK) {
+        dctx_pool_give(&system->pool, NULL, message);
+        return false;
+    }
+    dctx_plain_fill(message, type, value);
+    dctx_node_set_word(&message->node,
+                       dctx_node_make_word((uint32_t)(to.id_ >> 32), DCTX_NODE_MESSAGE, 0));
+    message->snapshot = dctx_snapshot_ref(fork);
+    message->u.request.ask = 0;
+    message->u.request.sender = DCTX_REF_NONE;
+    dctx_post_(system, NULL, actor, &message->node);
+    return true;
+}
+
 static __attribute__((noinline)) dctx_error_t tell(dctx_ref_t to, const dctx_type_t *type,
                                                    const void *value)
 {
@@ -31,7 +56,11 @@ static __attribute__((noinline)) dctx_error_t tell(dctx_ref_t to, const dctx_typ
 
 dctx_error_t dctx_tell(dctx_ref_t to, const dctx_type_t *type, const void *value)
 {
-    return __builtin_expect(tell_plainly(to, type, value), 1) ? DCTX_OK : tell(to, type, value);
+    if (__builtin_expect(tell_plainly(to, type, value), 1))
+        return DCTX_OK;
+    if (dctx_runner_here == NULL && tell_from_outside(to, type, value))
+        return DCTX_OK;
+    return tell(to, type, value);
 }
 
 dctx_error_t dctx_tell_take(dctx_ref_t to, const dctx_type_t *type, void *value)
