@@ -109,7 +109,8 @@ def prose(comment):
     def flush():
         nonlocal paragraph, sample, in_list
         if paragraph:
-            out.append(escape(" ".join(paragraph)) if not in_list else
+            table = all(row.startswith("|") for row in paragraph)
+            out.append(escape(("\n" if table else " ").join(paragraph)) if not in_list else
                        re.sub(r"^- ([^:]+):", r"- **\1:**", escape(" ".join(paragraph))))
         if sample:
             while sample and not sample[-1].strip():
