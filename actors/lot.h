@@ -38,13 +38,21 @@ static inline void dctx_lot_settle_both(dctx_lot_t *given, dctx_lot_t *spent)
     dctx_lot_settle(given);
 }
 
+/* The lot is another snapshot's from here on. It is whole before the old references go: their end may run destructors,
+ * and these send messages too. */
+static inline void dctx_lot_begin(dctx_lot_t *lot, dctx_snapshot_t *snapshot, size_t count)
+{
+    dctx_lot_t before = *lot;
+    *lot = (dctx_lot_t){.snapshot = snapshot, .count = count};
+    dctx_lot_settle(&before);
+}
+
 /* A reference for a message. */
 static inline void dctx_lot_give(dctx_lot_t *lot, dctx_snapshot_t *snapshot)
 {
     if (lot->snapshot != snapshot) {
         dctx_snapshot_ref_many_(snapshot, 1);
-        dctx_lot_settle(lot);
-        lot->snapshot = snapshot;
+        dctx_lot_begin(lot, snapshot, 0);
         return;
     }
     if (lot->count == 0) {
@@ -57,10 +65,10 @@ static inline void dctx_lot_give(dctx_lot_t *lot, dctx_snapshot_t *snapshot)
 /* Takes a message's reference over. */
 static inline void dctx_lot_spend(dctx_lot_t *lot, dctx_snapshot_t *snapshot)
 {
-    if (lot->snapshot != snapshot)
-        dctx_lot_settle(lot);
-    lot->snapshot = snapshot;
-    lot->count++;
+    if (lot->snapshot == snapshot)
+        lot->count++;
+    else
+        dctx_lot_begin(lot, snapshot, 1);
 }
 
 #endif

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 static int destroyed;
+static void (*on_destroy)(void); /* what the next destructor does */
 
 static dctx_error_t copy(void *dst, const void *src)
 {
@@ -14,6 +15,10 @@ static void destroy(void *value)
 {
     (void)value;
     destroyed++;
+    void (*call)(void) = on_destroy;
+    on_destroy = NULL;
+    if (call != NULL)
+        call();
 }
 
 static const dctx_type_t counted = {
@@ -75,4 +80,56 @@ Test(lot, the_last_reference_may_be_among_the_spent, .init = init)
     cr_assert_eq(destroyed, 0);
     dctx_lot_settle(&given);
     cr_assert_eq(destroyed, 1);
+}
+
+/* A message that a destructor sends, in a context of its own. */
+static dctx_lot_t busy;
+static dctx_snapshot_t *inner;
+
+static void give_inner(void)
+{
+    for (int i = 0; i < 3; i++)
+        dctx_lot_give(&busy, inner);
+}
+
+static void spend_inner(void)
+{
+    dctx_lot_spend(&busy, inner);
+}
+
+Test(lot, a_destructor_may_send_while_one_lot_follows_another, .init = init)
+{
+    dctx_snapshot_t *first = make(), *second = make();
+    inner = make();
+    dctx_lot_give(&busy, first);
+    dctx_lot_give(&busy, first);
+    /* All that is left of it is what the lot has. */
+    dctx_snapshot_unref_many_(first, 3); /* mine, and the two that were given */
+    on_destroy = give_inner;
+    dctx_lot_give(&busy, second);
+    cr_assert_eq(destroyed, 1);
+    dctx_lot_settle(&busy);
+    dctx_snapshot_unref_many_(inner, 3);
+    dctx_snapshot_unref_many_(second, 1);
+    cr_assert_eq(destroyed, 1, "neither has lost one that it did not give");
+    dctx_snapshot_unref(&inner);
+    dctx_snapshot_unref(&second);
+    cr_assert_eq(destroyed, 3);
+}
+
+Test(lot, a_destructor_may_take_back_while_one_lot_follows_another, .init = init)
+{
+    dctx_snapshot_t *first = make(), *second = make();
+    inner = make();
+    dctx_snapshot_ref_many_(second, 1);
+    dctx_snapshot_ref_many_(inner, 1);
+    dctx_lot_spend(&busy, first);
+    on_destroy = spend_inner;
+    dctx_lot_spend(&busy, second);
+    cr_assert_eq(destroyed, 1);
+    dctx_lot_settle(&busy);
+    cr_assert_eq(destroyed, 1, "neither has lost one that was not spent");
+    dctx_snapshot_unref(&inner);
+    dctx_snapshot_unref(&second);
+    cr_assert_eq(destroyed, 3);
 }
