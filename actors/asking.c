@@ -125,10 +125,12 @@ dctx_error_t dctx_ask_with_(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t
 static inline int64_t plain_deadline(dctx_system_t *system, int64_t timeout_ms)
 {
     enum { LONG_MS = 1000, GRAIN_NS = 10 * NS_PER_MS };
-    int64_t timeout = timeout_ms * NS_PER_MS;
-    return timeout_ms >= LONG_MS && system->own_clock
-               ? dctx_now_coarse_(system) + GRAIN_NS + timeout
-               : dctx_now_(system) + timeout;
+    int64_t timeout = timeout_ms * NS_PER_MS, deadline;
+    if (timeout_ms >= LONG_MS && system->own_clock)
+        return dctx_now_coarse_(system) + GRAIN_NS + timeout;
+    return __builtin_add_overflow(dctx_now_(system), timeout, &deadline) || deadline == INT64_MAX
+               ? INT64_MAX - 1
+               : deadline;
 }
 
 static inline bool ask_plainly(dctx_actor_t *self, dctx_ref_t to, const dctx_type_t *type,
@@ -156,11 +158,12 @@ static inline bool ask_plainly(dctx_actor_t *self, dctx_ref_t to, const dctx_typ
         record->snapshot = fork;
         for_actor(record, self, on_reply, arg);
         record->u.done.status = DCTX_ERR_TIMEOUT;
-        /* Whoever ends the ask may release the record as soon as it is open. */
+        /* Both before it is open: whoever ends the ask may release the record as soon as it is. */
+        dctx_lot_give(&here->given, fork);
         dctx_lot_give(&here->given, fork);
         open = dctx_ask_open_(system, record, plain_deadline(system, timeout_ms), NULL, NULL,
                               &ask) == DCTX_OK;
-        if (!open)
+        for (int i = 0; !open && i < 2; i++)
             dctx_lot_spend(&here->spent, fork);
     }
     if (!open) {

@@ -57,12 +57,11 @@ static inline dctx_actor_t *dctx_plain_find(const dctx_runner_t *here, dctx_ref_
     return dctx_plain_actor(here->system, to.id_);
 }
 
-/* Makes a cell a message, and puts it into the mailbox. */
+/* Makes a cell a message, which takes a reference to the fork over, and puts it into the mailbox. */
 static inline void dctx_plain_send(dctx_runner_t *here, dctx_actor_t *actor, dctx_ref_t to,
                                    dctx_message_t *message, dctx_snapshot_t *fork, unsigned flags,
                                    uint64_t ask)
 {
-    dctx_lot_give(&here->given, fork);
     dctx_node_set_word(&message->node,
                        dctx_node_make_word((uint32_t)(to.id_ >> 32), DCTX_NODE_MESSAGE, flags));
     message->snapshot = fork;

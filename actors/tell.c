@@ -17,6 +17,7 @@ static inline bool tell_plainly(dctx_ref_t to, const dctx_type_t *type, const vo
     if (message == NULL)
         return false;
     dctx_plain_fill(message, type, value);
+    dctx_lot_give(&here->given, fork);
     dctx_plain_send(here, actor, to, message, fork, 0, 0);
     return true;
 }
