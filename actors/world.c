@@ -270,8 +270,15 @@ typedef struct aside {
     dctx_message_t *message;
     const dctx_snapshot_t *context;
     const dctx_type_t *type;
-    const char *prefix;
+    const char *prefix, *callback;
     struct dctx_end *end;
+    bool in_turn, at_urgent;
+    dctx_node_t *urgent_hand;
+    dctx_urgent_list_t urgent_rest;
+    /* Of the ask in hand: what others start meanwhile is not done for it. */
+    const dctx_asked_t *working;
+    dctx_asked_t asked;
+    dctx_cancel_t *work;
 } aside_t;
 
 static aside_t put_aside(void)
@@ -286,8 +293,22 @@ static aside_t put_aside(void)
                      .context = atomic_load(&here->context),
                      .type = atomic_load(&here->type),
                      .prefix = atomic_load(&here->prefix),
-                     .end = here->end};
+                     .callback = here->callback,
+                     .end = here->end,
+                     .in_turn = here->in_turn,
+                     .at_urgent = here->at_urgent,
+                     .urgent_hand = here->urgent_hand,
+                     .urgent_rest = here->urgent_rest,
+                     .working = dctx_hot_.asked,
+                     .asked = here->asked,
+                     .work = here->work};
+    here->callback = NULL;
     here->end = NULL;
+    here->at_urgent = false;
+    here->urgent_hand = NULL;
+    here->urgent_rest = (dctx_urgent_list_t){0};
+    here->work = NULL;
+    dctx_cancel_end_();
     return aside;
 }
 
@@ -298,7 +319,15 @@ static void take_up(const aside_t *aside)
         return;
     here->actor = aside->actor;
     here->message = aside->message;
+    here->callback = aside->callback;
     here->end = aside->end;
+    here->in_turn = aside->in_turn;
+    here->at_urgent = aside->at_urgent;
+    here->urgent_hand = aside->urgent_hand;
+    here->urgent_rest = aside->urgent_rest;
+    here->asked = aside->asked;
+    here->work = aside->work;
+    dctx_hot_.asked = aside->working;
     atomic_store(&here->context, aside->context);
     atomic_store(&here->type, aside->type);
     atomic_store(&here->prefix, aside->prefix);

@@ -250,6 +250,52 @@ Test(world, pinned_actors_may_wait_and_no_others, .init = fixture_init, .timeout
     end(&world, &system);
 }
 
+/* Two asks under way at once on one thread, one from within the other. */
+typedef struct works {
+    dctx_ref_t to;
+    dctx_cancel_t *outer, *inner;
+} works_t;
+
+static dctx_error_t work_inside(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    works_t *works = state;
+    (void)self;
+    works->inner = dctx_cancel_ref(dctx_cancel_get());
+    return dctx_reply(message, NULL, NULL);
+}
+
+static dctx_error_t work_outside(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    works_t *works = state;
+    dctx_message_t *reply = NULL;
+    (void)self;
+    works->outer = dctx_cancel_ref(dctx_cancel_get());
+    cr_assert_eq(dctx_ask_wait(works->to, NULL, NULL, 0, &reply), DCTX_OK);
+    dctx_message_destroy(&reply);
+    cr_assert_eq(dctx_cancel_get(), works->outer, "it is still at work for its own asker");
+    return dctx_reply(message, NULL, NULL);
+}
+
+Test(world, what_is_done_for_one_ask_is_not_done_for_another, .init = fixture_init, .timeout = 30)
+{
+    dctx_test_world_t *world = new_world(1);
+    dctx_system_t *system = start_in(world);
+    works_t works = {.outer = NULL};
+    works.to = spawn(system, "inside", work_inside, &works);
+    dctx_actor_options_t options = {
+        .name = "outside", .handler = work_outside, .state = &works, .flags = DCTX_PINNED};
+    dctx_ref_t ref;
+    cr_assert_eq(dctx_spawn(system, &options, &ref), DCTX_OK);
+    dctx_message_t *reply = NULL;
+    cr_assert_eq(dctx_ask_wait(ref, NULL, NULL, 0, &reply), DCTX_OK);
+    dctx_message_destroy(&reply);
+    cr_assert_not_null(works.inner);
+    cr_assert_neq(works.inner, works.outer);
+    dctx_cancel_unref(&works.inner);
+    dctx_cancel_unref(&works.outer);
+    end(&world, &system);
+}
+
 /* ---- seeds ----------------------------------------------------------------------------------- */
 
 enum { CROWD = 12, HOPS = 40 };
