@@ -270,6 +270,80 @@ Test(alloc, each_allocation_between_nodes, .init = set_up, .timeout = 240)
     }
 }
 
+/* ---- from within a handler ------------------------------------------------------------------- */
+
+/* Tells and asks another in a context that was forked before. */
+typedef struct sender {
+    dctx_ref_t to;
+    long nth;
+    bool reached;
+    unsigned told, asked;
+    unsigned came, ended; /* at the other; back here */
+    gate_t sent;
+} sender_t;
+
+static dctx_error_t take_it(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    sender_t *sender = state;
+    (void)self;
+    sender->came++;
+    if (!dctx_message_is_ask(message))
+        return DCTX_OK;
+    return dctx_reply(message, DCTX_TYPE_UINT64, dctx_message_get(message, DCTX_TYPE_UINT64));
+}
+
+static void hear_of_it(dctx_actor_t *self, dctx_error_t status, const dctx_message_t *reply,
+                       void *state, void *arg)
+{
+    (void)self;
+    (void)arg;
+    cr_assert_eq(status, DCTX_OK);
+    cr_assert_not_null(dctx_message_get(reply, DCTX_TYPE_UINT64));
+    cr_assert_str_eq(tenant_get_or(""), "acme");
+    ((sender_t *)state)->ended++;
+}
+
+static dctx_error_t send_some(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    sender_t *sender = state;
+    uint64_t value = 1;
+    (void)message;
+    DCTX_SCOPE("send");
+    cr_assert_eq(tenant_set("acme"), DCTX_OK);
+    dctx_snapshot_t *fork = NULL;
+    cr_assert_eq(dctx_fork(&fork), DCTX_OK);
+    dctx_snapshot_unref(&fork);
+    arm(sender->nth);
+    for (int i = 0; i < 6; i++) {
+        dctx_error_t error = i % 2 == 0 ? dctx_tell(sender->to, DCTX_TYPE_UINT64, &value)
+                                        : dctx_ask(self, sender->to, DCTX_TYPE_UINT64, &value,
+                                                   WAIT_MS, hear_of_it, NULL);
+        cr_assert(error == DCTX_OK || error == DCTX_ERR_NOMEM, "%s", dctx_error_name(error));
+        unsigned *count = i % 2 == 0 ? &sender->told : &sender->asked;
+        *count += error == DCTX_OK;
+    }
+    sender->reached = disarm();
+    gate_pass(&sender->sent);
+    return DCTX_OK;
+}
+
+Test(alloc, each_allocation_of_sends_within_a_handler, .init = set_up, .timeout = 60)
+{
+    bool reached = true;
+    for (long nth = 1; reached; nth++) {
+        cr_assert_lt(nth, 100);
+        sender_t sender = {.nth = nth, .sent = GATE_INIT};
+        dctx_system_t *system = start(&(dctx_system_options_t){.workers = 1});
+        sender.to = spawn(system, "taker", take_it, &sender);
+        tell_uint(spawn(system, "sender", send_some, &sender), 0);
+        cr_assert(gate_wait(&sender.sent, 1));
+        finish(&system);
+        cr_assert_eq(sender.came, sender.told + sender.asked);
+        cr_assert_eq(sender.ended, sender.asked);
+        reached = sender.reached;
+    }
+}
+
 /* ---- cancelling ------------------------------------------------------------------------------ */
 
 /* Asks the next one, who never answers, and leaves its own asker to its fate. */
