@@ -322,3 +322,77 @@ Test(plain, a_state_that_is_destroyed_asks_for_nobody, .init = fixture_init, .ti
     cr_assert_eq(last.asked, DCTX_ERR_INVALID);
     cr_assert_eq(last.ends, 0);
 }
+
+/* ---- one that does not come back in time ----------------------------------------------------- */
+
+typedef struct stuck {
+    dctx_ref_t to;
+    unsigned count, answered, failed; /* `count`: by its own thread */
+    gate_t sent, inside, go, outside;
+    dctx_error_t told, replied;
+} stuck_t;
+
+/* Does not come back from the third, an ask, in time; then it goes on as if nothing had been. */
+static dctx_error_t get_stuck(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    stuck_t *stuck = state;
+    uint64_t value = 1;
+    bool third = ++stuck->count == 3;
+    if (third) {
+        gate_pass(&stuck->inside);
+        cr_assert(gate_wait(&stuck->go, 1));
+        stuck->told = dctx_tell(dctx_self(self), DCTX_TYPE_UINT64, &value);
+    }
+    dctx_error_t error = dctx_reply(message, DCTX_TYPE_UINT64, &value);
+    if (third) {
+        stuck->replied = error;
+        gate_pass(&stuck->outside);
+    }
+    return error;
+}
+
+static void hear_from_stuck(dctx_actor_t *self, dctx_error_t status, const dctx_message_t *reply,
+                            void *state, void *arg)
+{
+    stuck_t *stuck = state;
+    (void)self;
+    (void)reply;
+    (void)arg;
+    stuck->answered += status == DCTX_OK;
+    stuck->failed += status != DCTX_OK;
+}
+
+static dctx_error_t ask_six(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    stuck_t *stuck = state;
+    (void)message;
+    DCTX_SCOPE("send");
+    for (uint64_t i = 0; i < 6; i++)
+        cr_assert_eq(
+            dctx_ask(self, stuck->to, DCTX_TYPE_UINT64, &i, WAIT_MS, hear_from_stuck, NULL),
+            DCTX_OK);
+    gate_pass(&stuck->sent);
+    return DCTX_OK;
+}
+
+Test(plain, a_thread_given_up_within_a_run_does_no_harm, .init = fixture_init, .timeout = 30)
+{
+    stuck_t stuck = {.sent = GATE_INIT, .inside = GATE_INIT, .go = GATE_INIT, .outside = GATE_INIT};
+    dctx_system_t *system = start(&(dctx_system_options_t){.workers = 2});
+    stuck.to = spawn(system, "stuck", get_stuck, &stuck);
+    tell_uint(spawn(system, "asker", ask_six, &stuck), 0);
+    cr_assert(gate_wait(&stuck.sent, 1));
+    cr_assert(gate_wait(&stuck.inside, 1));
+    cr_assert_eq(dctx_system_stop(system, 100, NULL), DCTX_ERR_TIMEOUT);
+    dctx_system_counters_t c = counters(system);
+    cr_assert_eq(c.accepted, 7);
+    cr_assert_eq(c.handled, 3);
+    cr_assert_eq(c.dead_lettered, 4);
+    cr_assert_eq(c.asks, c.replies + c.asks_failed);
+    dctx_system_destroy(&system);
+    gate_pass(&stuck.go);
+    cr_assert(gate_wait(&stuck.outside, 1));
+    cr_assert_neq(stuck.told, DCTX_OK);
+    cr_assert_eq(stuck.replied, DCTX_OK, "too late, which is no error");
+    cr_assert_leq(stuck.answered, 2);
+}

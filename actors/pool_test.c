@@ -83,3 +83,59 @@ Test(pool, threads_from_outside_share, .init = set_up, .timeout = 60)
     dctx_pool_finish(&pool);
     cr_assert_eq(blocks, 0);
 }
+
+static void *count_no_magazines(size_t size)
+{
+    return size == sizeof(dctx_magazine_t) ? NULL : count_in(size);
+}
+
+Test(pool, without_memory_to_keep_them_cells_are_freed)
+{
+    enum { COUNT = 5 * DCTX_POOL_BATCH };
+    static const dctx_allocator_t some = {.allocate = count_in, .release = count_out};
+    static const dctx_allocator_t none = {.allocate = count_no_magazines, .release = count_out};
+    static void *cells[COUNT];
+    dctx_pool_t pool;
+    dctx_pool_cache_t cache = {0};
+    dctx_set_allocator(&none);
+    dctx_pool_init(&pool);
+    /* First without any magazine, then without more than a few. */
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < COUNT; i++) {
+            cells[i] = dctx_pool_take(&pool, &cache);
+            cr_assert_not_null(cells[i]);
+            *(void **)cells[i] = cells[i];
+        }
+        for (int i = 0; i < COUNT; i++) {
+            if (round == 1)
+                dctx_set_allocator(i < DCTX_POOL_BATCH + 1 ? &some : &none);
+            cr_assert_eq(*(void **)cells[i], cells[i]);
+            dctx_pool_give(&pool, round < 2 && i % 2 == 1 ? NULL : &cache, cells[i]);
+        }
+        cr_assert_leq(blocks, 5 * (DCTX_POOL_BATCH + 1));
+    }
+    dctx_pool_cache_finish(&cache);
+    dctx_pool_finish(&pool);
+    cr_assert_eq(blocks, 0);
+}
+
+/* More than the pool keeps are freed, and no magazine is lost for it. */
+Test(pool, keeps_no_more_than_it_should, .init = set_up)
+{
+    enum { COUNT = (DCTX_POOL_SHARED + 40) * DCTX_POOL_BATCH };
+    static void *cells[COUNT];
+    dctx_pool_t pool;
+    dctx_pool_cache_t cache = {0};
+    dctx_pool_init(&pool);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < COUNT; i++)
+            cr_assert_not_null(cells[i] = dctx_pool_take(&pool, &cache));
+        for (int i = 0; i < COUNT; i++)
+            dctx_pool_give(&pool, &cache, cells[i]);
+        cr_assert_leq(blocks, (DCTX_POOL_SHARED + 2) * (DCTX_POOL_BATCH + 1));
+        cr_assert_geq(blocks, DCTX_POOL_SHARED * (DCTX_POOL_BATCH + 1));
+    }
+    dctx_pool_cache_finish(&cache);
+    dctx_pool_finish(&pool);
+    cr_assert_eq(blocks, 0);
+}

@@ -98,3 +98,35 @@ Test(slab, without_memory_there_is_no_slot_and_then_there_is)
     }
     dctx_set_allocator(NULL);
 }
+
+enum { LARGE = 1 << 20 };
+
+static void *no_large(size_t size)
+{
+    return size < LARGE ? malloc(size) : NULL;
+}
+
+/* Where there are many slots they come in large blocks, if there are such. */
+Test(slab, very_many_slots_do_with_small_blocks_too)
+{
+    enum { COUNT = 40 * DCTX_SLAB_CHUNK };
+    static const dctx_allocator_t small = {.allocate = no_large, .release = free};
+    static thing_t *things[COUNT];
+    for (int round = 0; round < 2; round++) {
+        dctx_slab_t slab;
+        dctx_set_allocator(round == 0 ? NULL : &small);
+        dctx_slab_init(&slab, sizeof(thing_t), make_thing);
+        for (int i = 0; i < COUNT; i++) {
+            things[i] = dctx_slab_take(&slab);
+            cr_assert_not_null(things[i]);
+            cr_assert_eq((uintptr_t)things[i] % 64, 0);
+            cr_assert_eq(things[i]->made, 1, "new, and nobody else's");
+            things[i]->made = 100 + i;
+        }
+        for (int i = 0; i < COUNT; i++)
+            cr_assert_eq(things[i]->made, 100 + i, "slots overlap");
+        cr_assert_eq(dctx_slab_at(&slab, things[COUNT - 1]->slot.index), things[COUNT - 1]);
+        dctx_slab_finish(&slab);
+    }
+    dctx_set_allocator(NULL);
+}
