@@ -106,9 +106,10 @@ const char *dctx_runner_type_(const dctx_runner_t *runner)
 
 bool dctx_runner_may_wait_(const dctx_runner_t *runner)
 {
-    bool world = runner->kind == DCTX_RUNNER_WORLD;
-    return runner->kind == DCTX_RUNNER_PINNED ||
-           (world && runner->actor != NULL && runner->actor->may_block);
+    if (runner->kind != DCTX_RUNNER_WORLD)
+        return runner->kind == DCTX_RUNNER_PINNED;
+    const dctx_actor_t *busy = atomic_load_explicit(&runner->busy, memory_order_relaxed);
+    return busy != NULL && busy->may_block;
 }
 
 bool dctx_runner_leave_(dctx_runner_t *runner, dctx_futex_t *left)

@@ -131,9 +131,9 @@ Test(cancel, what_is_forked_belongs_and_what_is_captured_does_not, .init = set_u
     cr_assert_null(dctx_snapshot_cancel(capture));
     for (int i = 0; i < 2; i++) {
         cr_assert_eq(dctx_snapshot_over(fork), DCTX_ERR_CANCELLED);
-        cr_assert_eq(dctx_snapshot_over_(fork), DCTX_ERR_CANCELLED);
-        cr_assert_eq(dctx_snapshot_over_(capture), DCTX_OK);
-        cr_assert_eq(dctx_snapshot_over_(before), DCTX_OK);
+        cr_assert_eq(dctx_snapshot_over(fork), DCTX_ERR_CANCELLED);
+        cr_assert_eq(dctx_snapshot_over(capture), DCTX_OK);
+        cr_assert_eq(dctx_snapshot_over(before), DCTX_OK);
     }
     DCTX_WITH_SNAPSHOT(fork) {
         cr_assert(dctx_cancelled());

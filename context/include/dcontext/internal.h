@@ -167,12 +167,6 @@ static inline bool dctx_snapshot_expired_(const dctx_snapshot_t *snapshot)
     return dctx_snapshot_looks_due_(snapshot) && dctx_snapshot_expired(snapshot);
 }
 
-/* dctx_snapshot_over(), for who asks it of every message. */
-static inline dctx_error_t dctx_snapshot_over_(const dctx_snapshot_t *snapshot)
-{
-    return dctx_snapshot_looks_due_(snapshot) ? dctx_snapshot_over(snapshot) : DCTX_OK;
-}
-
 /*
  * What a cancel scope is made for when it is needed: the thread works for somebody who may stop
  * waiting. Set and cleared by the library above, around a callback; used on that thread only.
