@@ -180,7 +180,8 @@ static bool finish(dctx_runner_t *runner, dctx_actor_t *actor, dctx_end_t *end, 
     dctx_exit_t *exit = is_told(actor) ? exit_of(end, actor) : end->exit;
     dctx_error_t reason = end->kind == DCTX_EXIT_START_FAILED ? end->error : DCTX_ERR_STOPPED;
     close_life(system, actor, reason);
-    /* What is called from here on is called by nobody: an ask of one who is gone would have nobody to end for. */
+    /* What is called from here on is called by nobody: an ask of one who is gone would have nobody
+     * to end for. */
     runner->actor = &system->self;
     destroy_state(actor);
     actor->last = exit;

@@ -38,8 +38,8 @@ static inline void dctx_lot_settle_both(dctx_lot_t *given, dctx_lot_t *spent)
     dctx_lot_settle(given);
 }
 
-/* The lot is another snapshot's from here on. It is whole before the old references go: their end may run destructors,
- * and these send messages too. */
+/* The lot is another snapshot's from here on. It is whole before the old references go: their end
+ * may run destructors, and these send messages too. */
 static inline void dctx_lot_begin(dctx_lot_t *lot, dctx_snapshot_t *snapshot, size_t count)
 {
     dctx_lot_t before = *lot;

@@ -11,9 +11,9 @@
 
 /*
  * What most messages are: a small value of a type without functions, to a living actor of the
- * handler's own system, or from a thread of none, in a context that was forked before. It goes as any other would, without
- * the questions whose answer is known. All of these say no before anything has happened, and then
- * it has to be asked.
+ * handler's own system, or from a thread of none, in a context that was forked before. It goes as
+ * any other would, without the questions whose answer is known. All of these say no before anything
+ * has happened, and then it has to be asked.
  */
 
 static inline bool dctx_plain_value(const dctx_type_t *type, const void *value)
@@ -57,7 +57,7 @@ static inline dctx_actor_t *dctx_plain_find(const dctx_runner_t *here, dctx_ref_
     return dctx_plain_actor(here->system, to.id_);
 }
 
-/* Makes a cell a message, which takes a reference to the fork over, and puts it into the mailbox. */
+/* Makes a cell a message, which takes over a reference to the fork, and puts it in the mailbox. */
 static inline void dctx_plain_send(dctx_runner_t *here, dctx_actor_t *actor, dctx_ref_t to,
                                    dctx_message_t *message, dctx_snapshot_t *fork, unsigned flags,
                                    uint64_t ask)

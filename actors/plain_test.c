@@ -1,5 +1,5 @@
-/* What most messages are, tells and asks between actors of one system with nothing special about them, mixed with each
- * other and with what is special. */
+/* What most messages are, tells and asks between actors of one system with nothing special about
+ * them, mixed with each other and with what is special. */
 #include <string.h>
 
 #include <criterion/criterion.h>
@@ -14,7 +14,7 @@ static const char *const tenants[CONTEXTS] = {"acme", "bolt", "cell"};
 
 /* ---- contexts -------------------------------------------------------------------------------- */
 
-/* Tells and asks of several contexts lie in one mailbox, and so do the ends of the asks in another. */
+/* Tells and asks of several contexts lie in one mailbox, and the ends of the asks in another. */
 typedef struct mix {
     dctx_ref_t sink;
     unsigned run; /* so many in a row have the same context */
