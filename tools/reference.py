@@ -109,8 +109,10 @@ def prose(comment):
     def flush():
         nonlocal paragraph, sample, in_list
         if paragraph:
-            table = all(row.startswith("|") for row in paragraph)
-            out.append(escape(("\n" if table else " ").join(paragraph)) if not in_list else
+            text = " ".join(paragraph)
+            if text.startswith("|"):  # a table, each row of which begins a line
+                text = re.sub(r"\| \|(?!$)", "|\n|", text)
+            out.append(escape(text) if not in_list else
                        re.sub(r"^- ([^:]+):", r"- **\1:**", escape(" ".join(paragraph))))
         if sample:
             while sample and not sample[-1].strip():
