@@ -197,7 +197,7 @@ async function talkOverALink(secured) {
     await send({ kind: 1, payload: encode({ node: "node", incarnation: 1, window: 100, to: "echo" }) });
     const welcome = await receive();
     assert.equal(welcome.kind, 2);
-    assert.deepEqual(Object.keys(decode(welcome.payload)).sort(), ["incarnation", "limit", "node", "window"]);
+    assert.deepEqual(Object.keys(decode(welcome.payload)).sort(), ["incarnation", "kinds", "limit", "node", "window"]);
     await send({ kind: 17, sequence: 1n, correlation: 7n, target: "see", type: "string",
                  stamp: context(["client"], { tenant: "acme", x: 1 }), payload: encode("hello") });
     const reply = await receive();
