@@ -106,13 +106,78 @@ Test(plain, each_of_a_mix_is_handled_in_its_own_context, .init = fixture_init, .
 {
     for (unsigned run = 1; run <= COUNT; run += run < 8 ? 1 : 13) {
         mix_t mix = {.run = run, .done = GATE_INIT};
-        dctx_system_t *system = start(&(dctx_system_options_t){.workers = 1});
+        /* Turns that end among those of one context, too. */
+        dctx_system_t *system =
+            start(&(dctx_system_options_t){.workers = 1, .quantum = run % 2 == 0 ? 5 : 0});
         mix.sink = spawn(system, "sink", sink, &mix);
         tell_uint(spawn(system, "driver", drive, &mix), 0);
         cr_assert(gate_wait(&mix.done, 1));
         cr_assert_eq(mix.told, COUNT / 2);
         finish(&system);
     }
+}
+
+/* ---- those that nobody waits for any more ---------------------------------------------------- */
+
+typedef struct tardy {
+    dctx_ref_t to;
+    unsigned handled, buried;
+    bool open; /* a dead letter was told of in somebody's context */
+    gate_t ended;
+} tardy_t;
+
+enum { TARDY = 5 };
+
+static dctx_error_t take_time(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    tardy_t *tardy = state;
+    (void)self;
+    (void)message;
+    tardy->handled++;
+    cr_assert(gate_wait(&tardy->ended, TARDY));
+    return DCTX_OK;
+}
+
+static void give_up(dctx_actor_t *self, dctx_error_t status, const dctx_message_t *reply,
+                    void *state, void *arg)
+{
+    (void)self;
+    (void)reply;
+    (void)arg;
+    cr_assert_eq(status, DCTX_ERR_TIMEOUT);
+    gate_pass(&((tardy_t *)state)->ended);
+}
+
+static dctx_error_t ask_shortly(dctx_actor_t *self, const dctx_message_t *message, void *state)
+{
+    tardy_t *tardy = state;
+    (void)message;
+    DCTX_SCOPE("send");
+    for (uint64_t i = 0; i < TARDY; i++)
+        cr_assert_eq(dctx_ask(self, tardy->to, DCTX_TYPE_UINT64, &i, 50, give_up, NULL), DCTX_OK);
+    return DCTX_OK;
+}
+
+static void bury(const dctx_dead_letter_t *letter, void *arg)
+{
+    tardy_t *tardy = arg;
+    cr_assert_eq(letter->reason, DCTX_ERR_CANCELLED);
+    tardy->open = tardy->open || !dctx_is_empty();
+    tardy->buried++;
+}
+
+Test(plain, asks_that_have_ended_are_not_handled, .init = fixture_init, .timeout = 30)
+{
+    tardy_t tardy = {.ended = GATE_INIT};
+    dctx_system_t *system =
+        start(&(dctx_system_options_t){.workers = 2, .on_dead_letter = bury, .arg = &tardy});
+    tardy.to = spawn(system, "tardy", take_time, &tardy);
+    tell_uint(spawn(system, "asker", ask_shortly, &tardy), 0);
+    cr_assert(gate_wait(&tardy.ended, TARDY));
+    finish(&system);
+    cr_assert_eq(tardy.handled + tardy.buried, TARDY);
+    cr_assert_leq(tardy.handled, 1);
+    cr_assert_not(tardy.open);
 }
 
 /* ---- those who go ---------------------------------------------------------------------------- */
