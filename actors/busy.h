@@ -1,6 +1,6 @@
 /*
- * dctx_runner_begin() and dctx_runner_end() without a call, for where that is a good part of what a message
- * costs. See runner.h.
+ * dctx_runner_begin() and dctx_runner_end() without a call, for where that is a good part of what a
+ * message costs. See runner.h.
  */
 #ifndef DCTX_BUSY_H
 #define DCTX_BUSY_H
@@ -24,8 +24,8 @@ static inline void dctx_busy_begin(dctx_runner_t *runner, dctx_actor_t *actor,
     atomic_store_explicit(&runner->busy, actor, memory_order_release);
 }
 
-/* The store must be out before the load of `attention`. Either the kernel's barrier sees to that, on the rare
- * occasion, or the store does, each time. */
+/* The store must be out before the load of `attention`. Either the kernel's barrier sees to that,
+ * on the rare occasion, or the store does, each time. */
 static inline bool dctx_busy_end(dctx_runner_t *runner)
 {
     if (__builtin_expect(dctx_runner_kernel_barrier_, 1)) {

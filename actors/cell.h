@@ -1,12 +1,12 @@
 /*
- * An actor's cell. It lives in a slab: when its actor is gone it waits for the next one, and a message
- * for the old one that comes late finds another generation in it.
+ * An actor's cell. It lives in a slab: when its actor is gone it waits for the next one, and a
+ * message for the old one that comes late finds another generation in it.
  *
- * Who may touch what. Senders touch the first cache line only. The rest belongs to the one receiver (see
- * mailbox.h), or, while the cell is free, to whoever took it from the slab; but a receiver may be at work
- * on a free cell too, for a late message. So it looks at `serving` first, and at nothing else unless that
- * is the generation of the message in its hands: such a message was sent by somebody who has the id
- * of the actor, which was given out after the cell had been filled.
+ * Who may touch what. Senders touch the first cache line only. The rest belongs to the one receiver
+ * (see mailbox.h), or, while the cell is free, to whoever took it from the slab; but a receiver may
+ * be at work on a free cell too, for a late message. So it looks at `serving` first, and at nothing
+ * else unless that is the generation of the message in its hands: such a message was sent by
+ * somebody who has the id of the actor, which was given out after the cell had been filled.
  */
 #ifndef DCTX_CELL_H
 #define DCTX_CELL_H
@@ -27,8 +27,8 @@ typedef struct dctx_gauge dctx_gauge_t;
 typedef struct dctx_meter dctx_meter_t;
 
 /* The low half of `life`; the high half is the generation, 31 bits, never 0. */
-#define DCTX_LIFE_ALIVE       ((uint64_t)1) /* takes messages */
-#define DCTX_LIFE_DEAD        ((uint64_t)2) /* gone; what it left in its mailbox is being cleared away */
+#define DCTX_LIFE_ALIVE       ((uint64_t)1)   /* takes messages */
+#define DCTX_LIFE_DEAD        ((uint64_t)2)   /* gone; what it left behind is being cleared away */
 #define DCTX_LIFE_STOP_POSTED ((uint64_t)4)   /* stop_node is in the mailbox, or about to be */
 #define DCTX_LIFE_STOP_NOW    ((uint64_t)8)   /* to stop before its next message; see urgent.h */
 #define DCTX_LIFE_GROUPED     ((uint64_t)16)  /* in a group, or was; see groups.h */
@@ -76,9 +76,9 @@ struct dctx_actor {
     /* What a message does without. */
     void (*on_stop)(dctx_actor_t *self, void *state);
     void (*destroy_state)(void *state);
-    _Atomic(dctx_name_t *)
-        named; /* NULL: the name is `made`. Written as the fields around it; others read it under
-                                         the lock of the names, between two looks at an unchanged `life` */
+    /* NULL: the name is `made`. Written as the fields around it; others read it under the lock of
+     * the names, between two looks at an unchanged `life`. */
+    _Atomic(dctx_name_t *) named;
     _Atomic(uint32_t) nudged; /* 1: nudge_node is in the mailbox, or about to be */
     dctx_node_t nudge_node;   /* never but in this cell's mailbox; of no generation */
     dctx_node_t stop_node;    /* so that stopping needs no memory */

@@ -37,7 +37,7 @@ static dctx_error_t enter(const dctx_actor_t *self, const dctx_message_t *messag
                           dctx_scope_t *scope)
 {
     char buffer[DCTX_SCOPE_NAME];
-    const char *name = dctx_turn_scope_(self, message, buffer);
+    const char *name = dctx_handle_scope_(self, message, buffer);
     const dctx_snapshot_t *snapshot =
         message->snapshot != NULL ? message->snapshot : self->system->empty;
     dctx_error_t error = dctx_attach_scope(snapshot, name, scope);

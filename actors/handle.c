@@ -18,7 +18,7 @@
 #include "urgent.h"
 #include "work.h"
 
-/* ---- in and out of a context ------------------------------------------------------------------- */
+/* ---- in and out of a context ----------------------------------------------------------------- */
 
 /* The snapshot is lent: what is handled, or the system, holds it until after the leave. */
 static dctx_error_t enter_named(dctx_system_t *system, const dctx_snapshot_t *snapshot,
@@ -31,7 +31,8 @@ static dctx_error_t enter_named(dctx_system_t *system, const dctx_snapshot_t *sn
     return dctx_attach_lent_(snapshot, name, name != NULL ? strlen(name) : 0, scope);
 }
 
-/* Makes a message's context the thread's. A name over the registry's limit is left out, and counted. */
+/* Makes a message's context the thread's. A name over the registry's limit is left out,
+ * and counted. */
 static dctx_error_t enter(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
                           dctx_scope_t *scope)
 {
@@ -65,8 +66,9 @@ void dctx_handle_cool_(dctx_runner_t *runner)
     assert(dctx_is_empty() || runner->nested);
 }
 
-/* True if the next message has the same context as this one, which is about to be handled. Only now may that
- * be looked at: once user code runs, the thread can be given up, and the mailbox be another's. */
+/* True if the next message has the same context as this one, which is about to be handled. Only now
+ * may that be looked at: once user code runs, the thread can be given up, and the mailbox be
+ * another's. */
 static bool is_one_of_many(const dctx_runner_t *runner, const dctx_actor_t *actor,
                            const dctx_message_t *message)
 {
@@ -81,8 +83,9 @@ static bool is_one_of_many(const dctx_runner_t *runner, const dctx_actor_t *acto
            dctx_message_of((dctx_node_t *)(uintptr_t)next)->snapshot == message->snapshot;
 }
 
-/* After a message, one of many, was handled: its context is left open for the next one, if nothing is to
- * come in between. Messages of one sender mostly come so, and attaching is a good part of what one costs. */
+/* After a message, one of many, was handled: its context is left open for the next one, if nothing
+ * is to come in between. Messages of one sender mostly come so, and attaching is a good part of
+ * what one costs. */
 static void keep_warm(dctx_runner_t *runner, const dctx_actor_t *actor,
                       const dctx_message_t *message, dctx_scope_t *scope)
 {
@@ -106,8 +109,8 @@ static void enter_anyhow(dctx_runner_t *runner, const dctx_snapshot_t *snapshot,
     (void)dctx_scope_push(NULL, scope);
 }
 
-const char *dctx_turn_scope_(const dctx_actor_t *actor, const dctx_message_t *message,
-                             char buffer[DCTX_SCOPE_NAME])
+const char *dctx_handle_scope_(const dctx_actor_t *actor, const dctx_message_t *message,
+                               char buffer[DCTX_SCOPE_NAME])
 {
     unsigned flags = message->node.flags & (DCTX_MESSAGE_REMOTE | DCTX_MESSAGE_FORWARDED);
     if (flags != DCTX_MESSAGE_REMOTE)
@@ -116,19 +119,19 @@ const char *dctx_turn_scope_(const dctx_actor_t *actor, const dctx_message_t *me
     return buffer;
 }
 
-void dctx_turn_enter_(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
-                      dctx_scope_t *scope)
+void dctx_handle_enter_(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
+                        dctx_scope_t *scope)
 {
     dctx_handle_cool_(runner);
     enter_anyhow(runner, snapshot, name, scope);
 }
 
-void dctx_turn_leave_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_scope_t *scope)
+void dctx_handle_leave_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_scope_t *scope)
 {
     leave(runner, actor, scope);
 }
 
-/* ---- a message --------------------------------------------------------------------------------- */
+/* ---- a message ------------------------------------------------------------------------------- */
 
 /* After the handler. */
 static void note_outcome(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
@@ -232,7 +235,7 @@ static bool leave_handled(dctx_runner_t *runner, dctx_actor_t *actor, dctx_messa
 bool dctx_handle_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message)
 {
     char buffer[DCTX_SCOPE_NAME];
-    const char *name = dctx_turn_scope_(actor, message, buffer);
+    const char *name = dctx_handle_scope_(actor, message, buffer);
     dctx_scope_t scope;
     if (message->node.flags & DCTX_MESSAGE_REMOTE)
         atomic_store_explicit(&runner->remote_type, message->parcel->type, memory_order_relaxed);
@@ -297,7 +300,7 @@ bool dctx_handle_measured_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_mess
     return true;
 }
 
-/* ---- one plain message after the other ---------------------------------------------------------- */
+/* ---- one plain message after the other ------------------------------------------------------- */
 
 /* Whether nothing is special about the actor that this thread alone would change. */
 static inline bool is_plain(const dctx_actor_t *actor)
@@ -344,8 +347,8 @@ static inline dctx_error_t open_context(run_t *run, const dctx_snapshot_t *snaps
     return enter(run->runner, snapshot, named ? run->actor->scope : NULL, &run->scope);
 }
 
-/* Whether the message after this one has the same context. To be asked before the message is handled: once user code
- * runs, the thread can be given up, and the mailbox be another's. */
+/* Whether the message after this one has the same context. To be asked before the message is
+ * handled: once user code runs, the thread can be given up, and the mailbox be another's. */
 static inline bool is_followed(const dctx_node_t *node, uint64_t word,
                                const dctx_snapshot_t *snapshot)
 {

@@ -13,14 +13,14 @@ enum { DCTX_SCOPE_NAME = DCTX_NAME_MAX + 16 };
 
 /* The scope in which an actor handles a message: the actor's own, or, where the message came from
  * another node, one that is made in `buffer`. */
-const char *dctx_turn_scope_(const dctx_actor_t *actor, const dctx_message_t *message,
-                             char buffer[DCTX_SCOPE_NAME]);
+const char *dctx_handle_scope_(const dctx_actor_t *actor, const dctx_message_t *message,
+                               char buffer[DCTX_SCOPE_NAME]);
 
 /* Into a context, be there memory for it or not, and back out of it to the empty one:
  * around user code. */
-void dctx_turn_enter_(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
-                      dctx_scope_t *scope);
-void dctx_turn_leave_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_scope_t *scope);
+void dctx_handle_enter_(dctx_runner_t *runner, const dctx_snapshot_t *snapshot, const char *name,
+                        dctx_scope_t *scope);
+void dctx_handle_leave_(dctx_runner_t *runner, dctx_actor_t *actor, dctx_scope_t *scope);
 
 /* Closes what was left open for the next message:
  * before any code but that message's handler runs. */

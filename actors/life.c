@@ -131,11 +131,11 @@ static bool run_stop(dctx_runner_t *runner, dctx_actor_t *actor, dctx_end_t *end
     if (actor->on_stop == NULL)
         return true;
     dctx_scope_t scope;
-    dctx_turn_enter_(runner, NULL, actor->scope, &scope);
+    dctx_handle_enter_(runner, NULL, actor->scope, &scope);
     runner->end = end;
     actor->on_stop(actor, actor->state);
     runner->end = NULL;
-    dctx_turn_leave_(runner, actor, &scope);
+    dctx_handle_leave_(runner, actor, &scope);
     return !dctx_runner_is_given_up(runner);
 }
 
@@ -472,7 +472,7 @@ static bool run_start(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t
     dctx_scope_t scope;
     dctx_kin_t *kin = kin_of(actor);
     dctx_runner_begin(runner, actor, message, context, "actor:");
-    dctx_turn_enter_(runner, context, actor->scope, &scope);
+    dctx_handle_enter_(runner, context, actor->scope, &scope);
     if (kin != NULL)
         kin->beginning = true;
     dctx_error_t error = call_start(actor, kin, on_start);
@@ -489,7 +489,7 @@ static bool run_start(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t
     }
     if (*ret_failure != NULL)
         actor->stopping = false;
-    dctx_turn_leave_(runner, actor, &scope);
+    dctx_handle_leave_(runner, actor, &scope);
     return dctx_runner_end(runner);
 }
 

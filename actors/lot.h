@@ -11,8 +11,8 @@
 
 enum { DCTX_LOT_GIVEN = 64 };
 
-/* One thread's, and one snapshot's: `count` references. Without any the pointer is no more than what was
- * seen last. */
+/* One thread's, and one snapshot's: `count` references. Without any the pointer is no more than
+ * what was seen last. */
 typedef struct dctx_lot {
     dctx_snapshot_t *snapshot;
     size_t count;

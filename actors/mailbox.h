@@ -1,20 +1,20 @@
 /*
- * A mailbox: an intrusive lock-free queue, many senders to one receiver, that also says who has to make the
- * receiver run.
+ * A mailbox: an intrusive lock-free queue, many senders to one receiver, that also says who has to
+ * make the receiver run.
  *
  * `head` is the newest node, or the stub. Its lowest bit says that the mailbox is idle: empty, and
- * nobody is at work on the receiving end. A sender swaps its node in for head; the one who finds the bit
- * set has put the first node in and must get the receiver running. So one swap both queues and decides, and
- * there is exactly one receiver at a time.
+ * nobody is at work on the receiving end. A sender swaps its node in for head; the one who finds
+ * the bit set has put the first node in and must get the receiver running. So one swap both queues
+ * and decides, and there is exactly one receiver at a time.
  *
- * The receiver works on the oldest node where it is (peek), then moves past it (advance). When that was the
- * newest too, advance swaps the stub back in with the idle bit, by compare-and-swap: if that fails, a
- * sender came in between.
+ * The receiver works on the oldest node where it is (peek), then moves past it (advance). When that
+ * was the newest too, advance swaps the stub back in with the idle bit, by compare-and-swap: if
+ * that fails, a sender came in between.
  *
- * Orderings. A sender's swap is acq_rel and its store of `next` release: the receiver's acquire load of
- * `next` thus sees the node's content. The receiver's swap to idle is a release, and the next sender's
- * swap reads from it: what one receiver did to the receiving end is seen by the next, by way of
- * whatever the sender uses to get it running.
+ * Orderings. A sender's swap is acq_rel and its store of `next` release: the receiver's acquire
+ * load of `next` thus sees the node's content. The receiver's swap to idle is a release, and the
+ * next sender's swap reads from it: what one receiver did to the receiving end is seen by the next,
+ * by way of whatever the sender uses to get it running.
  *
  * Between a sender's swap and its store of `next` the queue is broken in two: the receiver sees the
  * end of what it can reach, though head says there is more. It then has to come back (BUSY below).
@@ -76,7 +76,8 @@ typedef struct dctx_mailbox_out {
 
 #define DCTX_MAILBOX_IDLE ((uintptr_t)1)
 
-/* All that a node says of itself but what follows it, as one number: one load, or store, or comparison. */
+/* All that a node says of itself but what follows it, as one number: one load, or store,
+ * or comparison. */
 static inline uint64_t dctx_node_word(const dctx_node_t *node)
 {
     uint64_t word;
@@ -99,8 +100,8 @@ static inline void dctx_node_set_word(dctx_node_t *node, uint64_t word)
 
 typedef enum dctx_advance {
     DCTX_ADVANCE_MORE, /* there is a next node; the one passed is the caller's */
-    DCTX_ADVANCE_IDLE, /* empty and given up: touch the receiving end no more; the node is the caller's */
-    DCTX_ADVANCE_BUSY /* a sender is half way; the node stays in the queue: come back */
+    DCTX_ADVANCE_IDLE, /* empty and given up: touch that end no more; the node is the caller's */
+    DCTX_ADVANCE_BUSY  /* a sender is half way; the node stays in the queue: come back */
 } dctx_advance_t;
 
 static inline void dctx_mailbox_init(dctx_mailbox_in_t *in, dctx_mailbox_out_t *out)
@@ -122,7 +123,8 @@ static inline bool dctx_mailbox_push(dctx_mailbox_in_t *in, dctx_node_t *node)
     return (before & DCTX_MAILBOX_IDLE) != 0;
 }
 
-/* The oldest node, not taken out. NULL if the first sender is half way: come back. For the receiver. */
+/* The oldest node, not taken out. NULL if the first sender is half way: come back.
+ * For the receiver. */
 static inline dctx_node_t *dctx_mailbox_peek(dctx_mailbox_out_t *out)
 {
     dctx_node_t *node = out->tail;

@@ -252,11 +252,11 @@ static bool run_down(dctx_runner_t *runner, dctx_actor_t *actor, dctx_monitor_t 
     watch->over = true;
     dctx_scope_t scope;
     dctx_runner_begin(runner, actor, NULL, watch->snapshot, NULL);
-    dctx_turn_enter_(runner, watch->snapshot, NULL, &scope);
+    dctx_handle_enter_(runner, watch->snapshot, NULL, &scope);
     runner->callback = "on_down";
     watch->run.on_down(actor, watch->target, watch->exit, actor->state, watch->arg);
     runner->callback = NULL;
-    dctx_turn_leave_(runner, actor, &scope);
+    dctx_handle_leave_(runner, actor, &scope);
     if (!dctx_runner_end(runner))
         return false;
     /* One whose handle is out stays in the list, so that the handle stays good. */
@@ -278,11 +278,11 @@ static bool run_tied(dctx_runner_t *runner, dctx_actor_t *actor, dctx_monitor_t 
         return dctx_life_end_(runner, actor, DCTX_EXIT_TIED, DCTX_ERR_STOPPED, watch->exit);
     dctx_scope_t scope;
     dctx_runner_begin(runner, actor, NULL, NULL, "actor:");
-    dctx_turn_enter_(runner, NULL, actor->scope, &scope);
+    dctx_handle_enter_(runner, NULL, actor->scope, &scope);
     runner->callback = "on_tied";
     on_tied(actor, watch->target, watch->exit, actor->state);
     runner->callback = NULL;
-    dctx_turn_leave_(runner, actor, &scope);
+    dctx_handle_leave_(runner, actor, &scope);
     return dctx_runner_end(runner);
 }
 

@@ -83,8 +83,8 @@ static dctx_magazine_t *exchange_for_full(dctx_pool_t *pool, dctx_magazine_t **e
     return full;
 }
 
-/* An empty one for a full one, or none. Where the pool has enough it is the same, emptied. NULL without memory;
- * only if there was none to give. */
+/* An empty one for a full one, or none. Where the pool has enough it is the same, emptied. NULL
+ * without memory; only if there was none to give. */
 static dctx_magazine_t *exchange_for_empty(dctx_pool_t *pool, dctx_magazine_t *full)
 {
     pthread_mutex_lock(&pool->lock);

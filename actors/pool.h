@@ -1,7 +1,8 @@
 /*
- * The pool of a system's message cells. Cells are made in one thread and end in another, which is what
- * allocators are slowest at; so each thread of the system keeps some, and hands them to the others by
- * the batch. Threads from outside share a few caches that they try to lock and never wait for.
+ * The pool of a system's message cells. Cells are made in one thread and end in another, which is
+ * what allocators are slowest at; so each thread of the system keeps some, and hands them to the
+ * others by the batch. Threads from outside share a few caches that they try to lock and never wait
+ * for.
  */
 #ifndef DCTX_POOL_H
 #define DCTX_POOL_H
@@ -18,15 +19,17 @@ enum {
     DCTX_POOL_OUTSIDE = 8    /* caches for threads from outside */
 };
 
-/* Free cells. Their addresses stand in an array and not in the cells: these are in the cache of whoever gave them
- * back, and a list through them would be waited for cell by cell. So the next ones are fetched while one is in use. */
+/* Free cells. Their addresses stand in an array and not in the cells: these are in the cache of
+ * whoever gave them back, and a list through them would be waited for cell by cell. So the next
+ * ones are fetched while one is in use. */
 typedef struct dctx_magazine {
     struct dctx_magazine *next; /* in the pool */
     unsigned count;
     void *cells[DCTX_POOL_BATCH];
 } dctx_magazine_t;
 
-/* One thread's. Two, so that a thread that takes and gives around the edge of one passes none on. */
+/* One thread's. Two, so that a thread that takes and gives around the edge of one passes none
+ * on. */
 typedef struct dctx_pool_cache {
     dctx_magazine_t *loaded; /* NULL: none yet */
     dctx_magazine_t *spare;  /* full or empty; NULL: none */
@@ -48,14 +51,15 @@ typedef struct dctx_pool {
 void dctx_pool_init(dctx_pool_t *pool);
 void dctx_pool_finish(dctx_pool_t *pool); /* what is out then stays out: nobody may give it back */
 
-/* A cell of DCTX_POOL_CELL bytes, not initialised; NULL without memory. `cache` is the calling thread's;
- * NULL for a thread from outside. */
+/* A cell of DCTX_POOL_CELL bytes, not initialised; NULL without memory. `cache` is the calling
+ * thread's; NULL for a thread from outside. */
 void *dctx_pool_take(dctx_pool_t *pool, dctx_pool_cache_t *cache);
 void dctx_pool_give(dctx_pool_t *pool, dctx_pool_cache_t *cache, void *cell);
 
-/* Has a cache line fetched that is going to be written. What only says "fetch" leaves the line with whoever wrote
- * to it last, so that the write has to wait after all. Compilers say the right thing only when told that the processor
- * knows it; all that do not know it take it for no instruction. */
+/* Has a cache line fetched that is going to be written. What only says "fetch" leaves the line with
+ * whoever wrote to it last, so that the write has to wait after all. Compilers say the right thing
+ * only when told that the processor knows it; all that do not know it take it for no
+ * instruction. */
 static inline void dctx_fetch_to_write(const char *address)
 {
 #ifdef __x86_64__

@@ -19,9 +19,10 @@ struct dctx_reply_to {
         *outgoing; /* to another node: made beforehand, so that giving up needs no memory */
 };
 
-/* ---- to an asker in this process --------------------------------------------------------------- */
+/* ---- to an asker in this process ------------------------------------------------------------- */
 
-/* Ends the ask with the content of a message that stands for it; an ask that is over is no error. */
+/* Ends the ask with the content of a message that stands for it;
+ * an ask that is over is no error. */
 void dctx_ask_answer_(dctx_system_t *system, void *home_address, uint64_t ask,
                       dctx_message_t *content, dctx_error_t status)
 {
@@ -62,7 +63,7 @@ static void refuse_here(dctx_system_t *system, void *home, uint64_t ask, dctx_er
     dctx_ask_answer_(system, home, ask, &content, error);
 }
 
-/* ---- in the callback --------------------------------------------------------------------------- */
+/* ---- in the callback ------------------------------------------------------------------------- */
 
 /* The message as an ask that can be answered now. */
 static dctx_error_t check(const dctx_message_t *message)
@@ -77,8 +78,8 @@ static dctx_error_t check(const dctx_message_t *message)
     return DCTX_OK;
 }
 
-/* A small value of a type without functions, to an asker of this system who still waits: what most answers are. The
- * record takes it without a copy in between. False: nothing has happened. */
+/* A small value of a type without functions, to an asker of this system who still waits: what most
+ * answers are. The record takes it without a copy in between. False: nothing has happened. */
 static inline bool reply_plainly(const dctx_message_t *message, const dctx_type_t *type,
                                  const void *value)
 {
@@ -152,7 +153,7 @@ dctx_error_t dctx_reply_error(const dctx_message_t *message, dctx_error_t error,
     return DCTX_OK;
 }
 
-/* ---- later ------------------------------------------------------------------------------------- */
+/* ---- later ----------------------------------------------------------------------------------- */
 
 dctx_error_t dctx_reply_defer(const dctx_message_t *message, dctx_reply_to_t **ret_reply_to)
 {

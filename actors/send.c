@@ -14,7 +14,7 @@
 #include "system.h"
 #include "timer.h"
 
-/* ---- context ----------------------------------------------------------------------------------- */
+/* ---- context --------------------------------------------------------------------------------- */
 
 /* Applies the error policy to a context that does not go where it should. */
 static dctx_error_t without_context(dctx_system_t *system, dctx_error_t error)
@@ -88,7 +88,7 @@ static dctx_error_t capture_for(dctx_system_t *system, dctx_snapshot_t **ret_sna
     return DCTX_OK;
 }
 
-/* ---- a send in the making ---------------------------------------------------------------------- */
+/* ---- a send in the making -------------------------------------------------------------------- */
 
 dctx_error_t dctx_sending_refuse_(const dctx_sending_t *sending, dctx_error_t error)
 {
@@ -112,8 +112,8 @@ static bool is_ask(const dctx_sending_t *sending)
     return flags == DCTX_MESSAGE_ASK;
 }
 
-/* Takes an ask back that was opened, so that it can be refused: false if it is over already, and its
- * asker will hear of it. */
+/* Takes an ask back that was opened, so that it can be refused: false if it is over already, and
+ * its asker will hear of it. */
 static bool close_ask(dctx_sending_t *sending, const dctx_peer_t *peer)
 {
     if (sending->record == NULL || sending->ask == 0)
@@ -172,7 +172,8 @@ static dctx_error_t pass_through(dctx_sending_t *sending, const dctx_pipeline_t 
     return DCTX_OK;
 }
 
-/* The interceptors' word. *ret_drop: pretend it went, and why is in `words`. They may also have it go later. */
+/* The interceptors' word. *ret_drop: pretend it went, and why is in `words`.
+ * They may also have it go later. */
 static dctx_error_t pass_outbound(dctx_sending_t *sending, const char *target, bool remote,
                                   const dctx_snapshot_t *snapshot, bool *ret_drop, char *words)
 {
@@ -197,7 +198,7 @@ static dctx_error_t pass_outbound(dctx_sending_t *sending, const char *target, b
     return error;
 }
 
-/* ---- to an actor of this process --------------------------------------------------------------- */
+/* ---- to an actor of this process ------------------------------------------------------------- */
 
 static void hold(dctx_sending_t *sending, dctx_message_t *message)
 {
@@ -236,8 +237,8 @@ static void discard(const dctx_sending_t *sending, dctx_message_t *message)
     dctx_message_release_(sending->system, sending->runner, message);
 }
 
-/* Who asked and who sent it stay. The asker's system is found by the sender's address, so where another
- * system sent it than asked, or nobody did, that is an address without an actor. */
+/* Who asked and who sent it stay. The asker's system is found by the sender's address, so where
+ * another system sent it than asked, or nobody did, that is an address without an actor. */
 static void address_on(const dctx_sending_t *sending, dctx_message_t *message)
 {
     dctx_message_t *from = sending->content;
@@ -408,7 +409,7 @@ static dctx_error_t send_local(dctx_sending_t *sending)
     return error;
 }
 
-/* ---- to an actor on another node --------------------------------------------------------------- */
+/* ---- to an actor on another node ------------------------------------------------------------- */
 
 static void drop_outgoing(const dctx_sending_t *sending, const dctx_remote_t *remote,
                           dctx_outgoing_t *outgoing, const char *words)

@@ -5,8 +5,9 @@
 
 #include "aligned.h"
 
-/* Where there are many slots they are used all over the place, and most of the time goes into finding out where a
- * page is. So once there are so many chunks, more come in blocks that lie in huge pages, if the machine has such. */
+/* Where there are many slots they are used all over the place, and most of the time goes into
+ * finding out where a page is. So once there are so many chunks, more come in blocks that lie in
+ * huge pages, if the machine has such. */
 enum {
     FEW_CHUNKS = 32,
     HUGE_PAGE = 2 << 20,
@@ -62,7 +63,8 @@ static dctx_slab_slot_t *pop(dctx_slab_t *slab)
     uint64_t head = atomic_load_explicit(&slab->free, memory_order_acquire);
     while ((uint32_t)head != 0) {
         dctx_slab_slot_t *slot = slot_at(slab, (uint32_t)head - 1);
-        /* Another may take the slot right now and change next_free; then the tag has moved on and our swap fails. */
+        /* Another may take the slot right now and change next_free;
+         * then the tag has moved on and our swap fails. */
         uint32_t next = atomic_load_explicit(&slot->next_free, memory_order_relaxed);
         uint64_t changed = ((head >> 32) + 1) << 32 | next;
         if (atomic_compare_exchange_weak_explicit(&slab->free, &head, changed, memory_order_acq_rel,
@@ -72,7 +74,8 @@ static dctx_slab_slot_t *pop(dctx_slab_t *slab)
     return NULL;
 }
 
-/* Zeroed memory for chunks, from an address that is a multiple of `alignment`. False: there is none. */
+/* Zeroed memory for chunks, from an address that is a multiple of `alignment`.
+ * False: there is none. */
 static bool add_block(dctx_slab_t *slab, size_t size, size_t alignment)
 {
     dctx_slab_block_t *block = dctx_alloc_(sizeof *block);

@@ -1,7 +1,7 @@
 /*
- * A slab: numbered slots of one size whose memory stays what it is until the slab is finished. So a stale
- * number leads to a slot of the same kind, never to freed memory, and a generation in the slot tells the
- * user of the number that it is stale.
+ * A slab: numbered slots of one size whose memory stays what it is until the slab is finished. So a
+ * stale number leads to a slot of the same kind, never to freed memory, and a generation in the
+ * slot tells the user of the number that it is stale.
  *
  * Taking and giving back are lock-free: a stack of free slots whose head carries a tag against ABA.
  * Only growing takes a lock.
@@ -72,7 +72,8 @@ static inline void *dctx_slab_at(dctx_slab_t *slab, uint32_t index)
     uint32_t chunk = index >> DCTX_SLAB_CHUNK_BITS;
     if (chunk >> DCTX_SLAB_PAGE_BITS >= DCTX_SLAB_PAGES)
         return NULL;
-    /* Acquire pairs with the release that published page and chunk, which may be news to this thread. */
+    /* Acquire pairs with the release that published page and chunk,
+     * which may be news to this thread. */
     dctx_slab_page_t *page =
         atomic_load_explicit(&slab->pages[chunk >> DCTX_SLAB_PAGE_BITS], memory_order_acquire);
     if (page == NULL)

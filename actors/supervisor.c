@@ -416,11 +416,11 @@ static bool ask(dctx_runner_t *runner, dctx_actor_t *actor, const dctx_bond_t *b
         return true;
     dctx_scope_t scope;
     dctx_runner_begin(runner, actor, NULL, NULL, "actor:");
-    dctx_turn_enter_(runner, NULL, actor->scope, &scope);
+    dctx_handle_enter_(runner, NULL, actor->scope, &scope);
     runner->callback = "decide";
     dctx_directive_t directive = options->decide(actor, bond->failure, options->arg);
     runner->callback = NULL;
-    dctx_turn_leave_(runner, actor, &scope);
+    dctx_handle_leave_(runner, actor, &scope);
     if (directive != 0 && is_directive(directive))
         *ret_directive = directive;
     return dctx_runner_end(runner);

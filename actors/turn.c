@@ -23,7 +23,7 @@
 #include "urgent.h"
 #include "work.h"
 
-/* ---- what is in a mailbox ---------------------------------------------------------------------- */
+/* ---- what is in a mailbox -------------------------------------------------------------------- */
 
 /* A message that is not handled. False: abandoned. */
 static bool bury(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t *message,
@@ -63,7 +63,7 @@ static bool run_reply(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t
 {
     dctx_scope_t scope;
     dctx_runner_begin(runner, actor, record, record->snapshot, NULL);
-    dctx_turn_enter_(runner, record->snapshot, NULL, &scope);
+    dctx_handle_enter_(runner, record->snapshot, NULL, &scope);
     void *arg = record->u.done.arg;
     dctx_error_t status = record->u.done.status;
     if (record->node.kind == DCTX_NODE_REPLY) {
@@ -75,7 +75,7 @@ static bool run_reply(dctx_runner_t *runner, dctx_actor_t *actor, dctx_message_t
         actor->asks--;
         dctx_future_run_actor_(actor, record);
     }
-    dctx_turn_leave_(runner, actor, &scope);
+    dctx_handle_leave_(runner, actor, &scope);
     dctx_message_clear_(record);
     return dctx_runner_end(runner);
 }
@@ -90,11 +90,11 @@ static bool run_timer(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *n
     dctx_scope_t scope;
     dctx_tally_own(&runner->tallies, DCTX_TALLY_TIMERS_RUN);
     dctx_runner_begin(runner, actor, NULL, timer->snapshot, "actor:");
-    dctx_turn_enter_(runner, timer->snapshot, actor->scope, &scope);
+    dctx_handle_enter_(runner, timer->snapshot, actor->scope, &scope);
     runner->callback = "a timer";
     timer->run(actor, timer->missed, actor->state, timer->arg);
     runner->callback = NULL;
-    dctx_turn_leave_(runner, actor, &scope);
+    dctx_handle_leave_(runner, actor, &scope);
     return dctx_runner_end(runner);
 }
 
@@ -109,11 +109,11 @@ static bool run_stream(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *
         if (event.item != NULL && event.snapshot != NULL)
             event.item->snapshot = dctx_snapshot_ref(event.snapshot);
         dctx_runner_begin(runner, actor, event.item, event.snapshot, own ? "actor:" : NULL);
-        dctx_turn_enter_(runner, event.snapshot, own ? actor->scope : NULL, &scope);
+        dctx_handle_enter_(runner, event.snapshot, own ? actor->scope : NULL, &scope);
         runner->callback = "a stream";
         dctx_channel_call_(&event, actor);
         runner->callback = NULL;
-        dctx_turn_leave_(runner, actor, &scope);
+        dctx_handle_leave_(runner, actor, &scope);
         if (event.item != NULL)
             dctx_message_clear_(event.item);
         if (!dctx_runner_end(runner))
@@ -147,8 +147,8 @@ static dctx_error_t count_over(dctx_runner_t *runner, const dctx_message_t *mess
     return over;
 }
 
-/* Why a message is not to be handled: its request was cancelled, nobody waits for its answer, or its deadline has
- * passed. Counts it; DCTX_OK: it is to be handled. */
+/* Why a message is not to be handled: its request was cancelled, nobody waits for its answer, or
+ * its deadline has passed. Counts it; DCTX_OK: it is to be handled. */
 static inline dctx_error_t over(dctx_runner_t *runner, const dctx_message_t *message)
 {
     if (message->snapshot != NULL && dctx_snapshot_looks_due_(message->snapshot)) {
@@ -212,7 +212,8 @@ static bool take(dctx_runner_t *runner, dctx_actor_t *actor, dctx_node_t *node)
     case DCTX_NODE_NUDGE:
         return true; /* it has brought the actor here, that is all */
     case DCTX_NODE_CALL:
-        /* Whoever asked is promised to hear of the end, also from an actor that stops with its system. */
+        /* Whoever asked is promised to hear of the end,
+         * also from an actor that stops with its system. */
         return run_reply(runner, actor, dctx_message_of(node));
     case DCTX_NODE_REPLY:
     case DCTX_NODE_RESULT:
@@ -247,8 +248,8 @@ static bool stop_now(dctx_runner_t *runner, dctx_actor_t *actor)
 static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *node,
                     dctx_node_kind_t kind);
 
-/* Takes what overtakes the mailbox, at most so many nodes: IDLE when that was all there was, AGAIN when a part was
- * put back. ABANDONED: what is in the runner's hands is another's. */
+/* Takes what overtakes the mailbox, at most so many nodes: IDLE when that was all there was, AGAIN
+ * when a part was put back. ABANDONED: what is in the runner's hands is another's. */
 static dctx_turn_t take_urgent(dctx_runner_t *runner, dctx_actor_t *actor, unsigned most)
 {
     bool stop = false;
@@ -308,9 +309,10 @@ static dctx_advance_t advance(dctx_actor_t *actor, dctx_node_t *node, bool *ret_
     return result;
 }
 
-/* Releases a node that is out of the mailbox. What was handled counts only now: an ask's end that comes of it
- * has been counted before, so that nothing looks quiet in between. `kind`: the node's, read before it went out of the
- * mailbox: a stop is part of the cell, which may be another actor's by now, and be stopping that. */
+/* Releases a node that is out of the mailbox. What was handled counts only now: an ask's end that
+ * comes of it has been counted before, so that nothing looks quiet in between. `kind`: the node's,
+ * read before it went out of the mailbox: a stop is part of the cell, which may be another actor's
+ * by now, and be stopping that. */
 static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *node,
                     dctx_node_kind_t kind)
 {
@@ -335,7 +337,8 @@ static void dispose(dctx_system_t *system, dctx_runner_t *runner, dctx_node_t *n
     dctx_count_(system, runner, tally);
 }
 
-/* Handles what was put back, while a spent node keeps the mailbox ours: DCTX_TURN_IDLE when that is done. */
+/* Handles what was put back, while a spent node keeps the mailbox ours:
+ * DCTX_TURN_IDLE when that is done. */
 static dctx_turn_t replay(dctx_runner_t *runner, dctx_actor_t *actor, unsigned *n, unsigned most)
 {
     while (actor->unstashed && !dctx_life_is_suspended_(actor)) {
@@ -343,7 +346,8 @@ static dctx_turn_t replay(dctx_runner_t *runner, dctx_actor_t *actor, unsigned *
             return DCTX_TURN_AGAIN;
         ++*n;
         if (dctx_urgent_waits_(actor)) {
-            /* The whole of it: only while a node waits in the mailbox is a part sure to be come back for. */
+            /* The whole of it: only while a node waits in the mailbox is a part sure to be come
+             * back for. */
             if (take_urgent(runner, actor, UINT_MAX) == DCTX_TURN_ABANDONED)
                 return DCTX_TURN_ABANDONED;
             continue; /* that may have changed all */
@@ -366,8 +370,8 @@ static void settle(dctx_runner_t *runner)
     dctx_lot_settle_both(&runner->given, &runner->spent);
 }
 
-/* Whether a node that is done with can be released without a call of anybody's: a handled message that wants no answer
- * any more, or the end of an ask, without a value that has to be destroyed. */
+/* Whether a node that is done with can be released without a call of anybody's: a handled message
+ * that wants no answer any more, or the end of an ask, without a value that has to be destroyed. */
 static inline bool is_light(const dctx_node_t *node, dctx_node_kind_t kind)
 {
     const unsigned asked = DCTX_MESSAGE_ASK | DCTX_MESSAGE_ANSWERED;
@@ -379,8 +383,8 @@ static inline bool is_light(const dctx_node_t *node, dctx_node_kind_t kind)
     return message->type == NULL || message->type->destroy == NULL;
 }
 
-/* A node that is out of the mailbox. With the last one counted all may be quiet: by then nothing of the others is
- * left. */
+/* A node that is out of the mailbox. With the last one counted all may be quiet: by then nothing of
+ * the others is left. */
 static inline void let_go(dctx_runner_t *runner, dctx_node_t *node, dctx_node_kind_t kind,
                           bool last)
 {
@@ -484,11 +488,11 @@ bool dctx_turn_outside_(dctx_runner_t *runner, dctx_actor_t *actor,
     if (dctx_runner_is_given_up(runner))
         return false;
     dctx_runner_begin(runner, actor, NULL, NULL, "actor:");
-    dctx_turn_enter_(runner, NULL, actor->scope, &scope);
+    dctx_handle_enter_(runner, NULL, actor->scope, &scope);
     runner->callback = "on_ready";
     call(actor, arg);
     runner->callback = NULL;
-    dctx_turn_leave_(runner, actor, &scope);
+    dctx_handle_leave_(runner, actor, &scope);
     if (!dctx_runner_end(runner))
         return false;
     if (actor->stopping) {
@@ -532,8 +536,8 @@ static void clear_node(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t *
     node->outcome = (uint8_t)reason;
 }
 
-/* The node that a thread which never came back is busy with. It may use it again at any time, so it stays as
- * it is, and we look at nothing in it that changes. */
+/* The node that a thread which never came back is busy with. It may use it again at any time, so it
+ * stays as it is, and we look at nothing in it that changes. */
 static void pass_stuck(dctx_system_t *system, dctx_actor_t *actor, dctx_node_t *node,
                        dctx_runner_t *runner, bool quietly)
 {
