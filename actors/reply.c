@@ -6,6 +6,7 @@
 #include "ask.h"
 #include "message.h"
 #include "outgoing.h"
+#include "plain.h"
 #include "reply.h"
 #include "system.h"
 #include "work.h"
@@ -86,15 +87,12 @@ static inline bool reply_plainly(const dctx_message_t *message, const dctx_type_
     dctx_runner_t *here = dctx_runner_here;
     if (here == NULL || message == NULL || here->message != message || here->actor == NULL ||
         message->node.kind != DCTX_NODE_MESSAGE || message->node.flags != DCTX_MESSAGE_ASK ||
-        type == NULL || value == NULL || type->copy != NULL || type->size == 0 ||
-        type->size > DCTX_MESSAGE_INLINE)
+        !dctx_plain_value(type, value))
         return false;
     dctx_message_t *record = dctx_ask_claim_(here->system, here, message->u.request.ask, NULL);
     if (record == NULL)
         return false;
-    memcpy(record->inline_, value, type->size);
-    record->type = type;
-    record->value = record->inline_;
+    dctx_plain_fill(record, type, value);
     dctx_message_own(message)->node.flags = DCTX_MESSAGE_ASK | DCTX_MESSAGE_ANSWERED;
     dctx_ask_end_(here->system, here, record, DCTX_OK);
     return true;
