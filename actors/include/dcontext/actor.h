@@ -195,8 +195,8 @@ DCTX_EXPORT DCTX_MUST_CHECK dctx_error_t dctx_tell_take(dctx_ref_t to, const dct
  *   without an answer is called off: what the other does for it is cancelled, and it is not handled
  *   if its turn has not come.
  * Thread-safety: the actor's callbacks.
- * Limits and units: timeout in milliseconds; 0 and less: 5000. One of a second or more may come up to
- *   10 ms late, never early. Where the context's deadline comes first it ends the ask, with
+ * Limits and units: timeout in milliseconds; 0 and less: 5000. One of a second or more may come up
+ *   to 10 ms late, never early. Where the context's deadline comes first it ends the ask, with
  *   DCTX_ERR_DEADLINE.
  */
 typedef void (*dctx_reply_fn)(dctx_actor_t *self, dctx_error_t status, const dctx_message_t *reply,
