@@ -57,16 +57,23 @@ static inline dctx_actor_t *dctx_plain_find(const dctx_runner_t *here, dctx_ref_
     return dctx_plain_actor(here->system, to.id_);
 }
 
-/* Makes a cell a message, which takes over a reference to the fork, and puts it in the mailbox. */
+/* Makes a cell with a value in it a message, which takes over a reference to the fork. */
+static inline void dctx_plain_make(dctx_message_t *message, uint64_t id, dctx_snapshot_t *fork,
+                                   unsigned flags, uint64_t ask, dctx_ref_t sender)
+{
+    dctx_node_set_word(&message->node,
+                       dctx_node_make_word((uint32_t)(id >> 32), DCTX_NODE_MESSAGE, flags));
+    message->snapshot = fork;
+    message->u.request.ask = ask;
+    message->u.request.sender = sender;
+}
+
+/* The same for an actor that sends, and into the mailbox. */
 static inline void dctx_plain_send(dctx_runner_t *here, dctx_actor_t *actor, dctx_ref_t to,
                                    dctx_message_t *message, dctx_snapshot_t *fork, unsigned flags,
                                    uint64_t ask)
 {
-    dctx_node_set_word(&message->node,
-                       dctx_node_make_word((uint32_t)(to.id_ >> 32), DCTX_NODE_MESSAGE, flags));
-    message->snapshot = fork;
-    message->u.request.ask = ask;
-    message->u.request.sender = dctx_cell_ref(here->actor);
+    dctx_plain_make(message, to.id_, fork, flags, ask, dctx_cell_ref(here->actor));
     dctx_tally_own(&here->tallies, DCTX_TALLY_ACCEPTED);
     if (dctx_mailbox_push(&actor->in, &message->node))
         dctx_run_(here->system, here, actor);

@@ -38,11 +38,7 @@ static bool tell_from_outside(dctx_ref_t to, const dctx_type_t *type, const void
         return false;
     }
     dctx_plain_fill(message, type, value);
-    dctx_node_set_word(&message->node,
-                       dctx_node_make_word((uint32_t)(to.id_ >> 32), DCTX_NODE_MESSAGE, 0));
-    message->snapshot = dctx_snapshot_ref(fork);
-    message->u.request.ask = 0;
-    message->u.request.sender = DCTX_REF_NONE;
+    dctx_plain_make(message, to.id_, dctx_snapshot_ref(fork), 0, 0, DCTX_REF_NONE);
     dctx_post_(system, NULL, actor, &message->node);
     return true;
 }
